@@ -1,0 +1,1 @@
+//! Request bodies in XML: a bounded, DTD-free door to `roxmltree`.

@@ -1,0 +1,15 @@
+//! s3pail: a small, synchronous, S3-compatible object storage server.
+//!
+//! The binary of the same name is one user of this library. Modules in suggested reading order:
+//! [`http`] (what a request and a response are), [`ops`] (the table of S3 operations and the
+//! operations themselves), [`auth`] (signatures and accounts), [`model`] (names and records),
+//! [`storage`] (the two traits that every backend implements), [`config`], [`error`], [`codec`].
+
+pub mod auth;
+pub mod codec;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod log;
+pub mod model;
+pub mod storage;

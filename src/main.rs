@@ -1,0 +1,2 @@
+//! The s3pail binary.
+fn main() {}

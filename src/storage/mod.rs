@@ -1,0 +1,278 @@
+//! Where bytes and records live: two small traits and the contracts that every backend keeps.
+//!
+//! [`BlobStore`] keeps bodies, named by ids that it makes itself; [`MetaStore`] keeps small records
+//! under ordered byte keys. Neither knows HTTP, XML, identities or S3's rules: a bucket, an object,
+//! a multipart upload are all just records to them. What keys and records mean is decided in
+//! [`crate::model`].
+//!
+//! The order of a write is always: body first ([`BlobStore::write`] returns when it is as durable as
+//! the mode promises), record second ([`MetaStore::commit`]), answer third. A crash in between
+//! leaves a body that no record names, which the sweep removes; never a record without its body.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::ops::Range;
+
+pub mod file_blobs;
+pub mod file_meta;
+pub mod memory;
+
+/// How much a write promises when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// On stable storage before the answer. The default for files.
+    Strict,
+    /// In the page cache; a flusher syncs within [`RELAXED_WINDOW_MS`].
+    Relaxed,
+    /// Never synced. Survives the end of the process, not that of the machine.
+    None,
+}
+
+/// The longest time that `relaxed` leaves an acknowledged write unsynced.
+pub const RELAXED_WINDOW_MS: u64 = 1_000;
+
+impl SyncMode {
+    /// The name in configuration, in the start line and in the health answer.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SyncMode::Strict => "strict",
+            SyncMode::Relaxed => "relaxed",
+            SyncMode::None => "none",
+        }
+    }
+}
+
+/// What can go wrong in a store. Absence is never an error: it is `Ok(None)`.
+#[derive(Debug)]
+pub enum StorageError {
+    /// The device is full (ENOSPC, EDQUOT) or the memory budget is used up.
+    Full(String),
+    /// Stored bytes do not match their checksum, or a record cannot be decoded.
+    Corrupt(String),
+    /// The store has stopped taking writes after a failed sync.
+    ReadOnly(String),
+    /// A remote store cannot be reached or answered with an error.
+    Unavailable(String),
+    /// Anything else the operating system said.
+    Io(io::Error),
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StorageError::Full(what) => write!(f, "no space left: {what}"),
+            StorageError::Corrupt(what) => write!(f, "corrupt: {what}"),
+            StorageError::ReadOnly(why) => write!(f, "the store is read-only: {why}"),
+            StorageError::Unavailable(what) => write!(f, "unavailable: {what}"),
+            StorageError::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StorageError {}
+
+impl From<io::Error> for StorageError {
+    fn from(error: io::Error) -> StorageError {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StorageError::Full(error.to_string())
+            }
+            _ => StorageError::Io(error),
+        }
+    }
+}
+
+/// Shorthand for store results.
+pub type Result<T> = std::result::Result<T, StorageError>;
+
+/// The name of a stored body. Made by the store, opaque to everything else, never a client's text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct BlobId(pub String);
+
+/// A body that has been written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenBlob {
+    /// Its name.
+    pub id: BlobId,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// Why a body was not written.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The reader failed (client gone, digest wrong). Nothing is kept.
+    Body(io::Error),
+    /// The store failed. Nothing is kept.
+    Store(StorageError),
+}
+
+impl From<StorageError> for WriteError {
+    fn from(error: StorageError) -> WriteError {
+        WriteError::Store(error)
+    }
+}
+
+/// What a store says of itself to the health check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// 200 when writes would succeed.
+    pub code: u16,
+    /// One phrase for a person.
+    pub message: String,
+}
+
+/// What a store is told of a body before it is written; remote stores build their keys from it.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobHint<'a> {
+    /// The bucket that the object goes to.
+    pub bucket: &'a str,
+    /// The object's key.
+    pub key: &'a str,
+    /// The canonical id of the account that owns the object.
+    pub owner: &'a str,
+    /// The declared length, if the client gave one. A claim: never allocate by it.
+    pub length: Option<u64>,
+}
+
+/// Bodies of objects and parts: written once, read by range, deleted.
+///
+/// Contract, checked by the conformance suite in `tests/it/storage.rs`:
+/// * `write` reads `body` to its end in bounded memory. If the reader fails, nothing is kept.
+/// * When `write` returns, the body is durable as the store's mode promises.
+/// * `read` yields exactly the bytes of the range, or an error; never other bytes. Stored checksums
+///   are verified before the bytes they cover are yielded.
+/// * A reader obtained before a `delete` still reads the whole body.
+/// * `delete` of an absent id is `Ok`.
+pub trait BlobStore: Send + Sync {
+    /// Stores everything `body` yields.
+    fn write(&self, body: &mut dyn Read, hint: &BlobHint<'_>)
+    -> std::result::Result<WrittenBlob, WriteError>;
+
+    /// Opens `range` (which must lie within the body) of a stored body. `Ok(None)` if it is absent.
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>>;
+
+    /// Forgets a body. Idempotent.
+    fn delete(&self, id: &BlobId) -> Result<()>;
+
+    /// Calls `visit` with every stored id, in no order, for the sweep and the check. Stores that
+    /// cannot enumerate (remote ones) visit nothing.
+    fn list(&self, visit: &mut dyn FnMut(BlobId)) -> Result<()>;
+
+    /// Bodies up to this many bytes may be kept as records in the [`MetaStore`] instead, where they
+    /// cost no sync of their own. 0 when everything must go through `write`.
+    fn inline_max(&self) -> usize {
+        0
+    }
+
+    /// Whether writes would succeed now.
+    fn health(&self) -> Health;
+
+    /// Makes everything written so far durable (in every mode but `none`).
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a [`MetaStore::scan`] does after a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// Go on to the next record.
+    Next,
+    /// Go on at the first record whose key is not less than this one (which must lie ahead).
+    Seek(Vec<u8>),
+    /// Stop.
+    Stop,
+}
+
+/// Something that must hold at the moment of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// The record under `key` is exactly `value`, or absent when `None`.
+    Record {
+        /// The key.
+        key: Vec<u8>,
+        /// The value that was read when the decision was made.
+        value: Option<Vec<u8>>,
+    },
+    /// There is no record in `start..end`.
+    Empty {
+        /// First key of the range.
+        start: Vec<u8>,
+        /// First key behind it.
+        end: Vec<u8>,
+    },
+}
+
+/// An atomic change: all expectations hold and all writes happen, or nothing happens.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// What must hold.
+    pub expects: Vec<Expect>,
+    /// Key and new value; `None` removes the record.
+    pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Demands that the record under `key` still is what was read.
+    pub fn expect(&mut self, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
+        self.expects.push(Expect::Record { key: key.into(), value });
+    }
+
+    /// Demands that a range has no records.
+    pub fn expect_empty(&mut self, range: Range<Vec<u8>>) {
+        self.expects.push(Expect::Empty { start: range.start, end: range.end });
+    }
+
+    /// Writes a record.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.writes.push((key.into(), Some(value.into())));
+    }
+
+    /// Removes a record.
+    pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
+        self.writes.push((key.into(), None));
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Applied, and as durable as the mode promises.
+    Committed,
+    /// An expectation did not hold; nothing was changed. Read again and decide again.
+    Conflict,
+}
+
+/// Small records under ordered byte keys.
+///
+/// Contract, checked by the conformance suite:
+/// * Keys are compared as bytes. Keys and values are any bytes, keys up to 4 KiB.
+/// * `commit` is the only way to change anything. It is atomic and serialised with every other
+///   commit, and expectations are evaluated at that moment.
+/// * When `commit` returns, every later `get` and `scan` on any thread sees it.
+/// * One `scan` sees one state: no commit shows half.
+pub trait MetaStore: Send + Sync {
+    /// The record under a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Visits the records of `range` in ascending order of keys until the visitor stops.
+    fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()>;
+
+    /// Applies a batch.
+    fn commit(&self, batch: Batch) -> Result<Outcome>;
+
+    /// Whether writes would succeed now.
+    fn health(&self) -> Health;
+
+    /// Makes everything committed so far durable (in every mode but `none`).
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}
