@@ -1,0 +1,3 @@
+//! The S3 operations.
+
+pub mod checksum;
