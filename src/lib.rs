@@ -12,4 +12,5 @@ pub mod error;
 pub mod http;
 pub mod log;
 pub mod model;
+pub mod ops;
 pub mod storage;

@@ -115,6 +115,9 @@ static ROWS: [Row; 10] = [
 ];
 
 impl ChecksumAlgorithm {
+    /// The one that S3 computes for an upload that brings no checksum of its own.
+    pub const DEFAULT: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Nvme;
+
     /// Every algorithm, in the order of the table.
     pub const ALL: [ChecksumAlgorithm; 10] = {
         let mut all = [ChecksumAlgorithm::Crc32; 10];
