@@ -294,12 +294,19 @@ fn push_versions(
     let mut outcome = Ok(true);
     meta.scan(&start..&range.end, &mut |_, value| {
         match ObjectRecord::decode_head(value) {
-            Ok(head) if !is_behind(head.id) => return Visit::Next,
-            Ok(head) if push(head, false) => return Visit::Next,
-            Ok(_) => outcome = Ok(false),
-            Err(error) => outcome = Err(error),
+            Ok(head) if !is_behind(head.id) => Visit::Next,
+            Ok(head) => {
+                if push(head, false) {
+                    return Visit::Next;
+                }
+                outcome = Ok(false);
+                Visit::Stop
+            }
+            Err(error) => {
+                outcome = Err(error);
+                Visit::Stop
+            }
         }
-        Visit::Stop
     })?;
     outcome
 }

@@ -10,6 +10,7 @@ use crate::codec::clock::Millis;
 use crate::codec::time;
 use crate::error::{Code, Error, Result};
 use crate::http::Headers;
+use crate::model::object::{ObjectHead, ObjectRecord};
 
 /// What conditions look at in an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,12 @@ pub struct Target<'a> {
     pub size: u64,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// What conditions look at in a version.
+    pub fn of(head: &'a ObjectHead) -> Target<'a> {
+        Target { etag: &head.etag, modified: head.modified_ms, size: head.size }
+    }
+
     fn modified_second(&self) -> Millis {
         self.modified - self.modified % 1_000
     }
@@ -37,6 +43,17 @@ pub enum Current<'a> {
     DeleteMarker,
     /// An object.
     Object(Target<'a>),
+}
+
+impl<'a> Current<'a> {
+    /// What the newest version of a key amounts to.
+    pub fn of(newest: Option<&'a ObjectRecord>) -> Current<'a> {
+        match newest {
+            None => Current::Absent,
+            Some(record) if record.head.delete_marker => Current::DeleteMarker,
+            Some(record) => Current::Object(Target::of(&record.head)),
+        }
+    }
 }
 
 /// The names of the four conditions, in one place for reads and in another for copy sources.
@@ -179,6 +196,17 @@ impl DeleteConditions {
             Some(text) => Some(text.parse().map_err(|_| invalid(Self::SIZE, text))?),
         };
         Ok(DeleteConditions { matches: tags(headers, READ.if_match), modified, size })
+    }
+
+    /// Reads the conditions of an entry of DeleteObjects. A date or size that cannot be read is
+    /// `MalformedXML`.
+    pub fn of_entry(etag: Option<&str>, modified: Option<&str>, size: Option<&str>) -> Result<DeleteConditions> {
+        let malformed = || Error::new(Code::MalformedXML);
+        Ok(DeleteConditions {
+            matches: etag.map(Tags::parse),
+            modified: modified.map(|text| any_date(text).ok_or_else(malformed)).transpose()?,
+            size: size.map(|text| text.parse().map_err(|_| malformed())).transpose()?,
+        })
     }
 
     /// Checks the conditions against what is there now. Errors: `PreconditionFailed` (412), and

@@ -8,10 +8,12 @@
 
 use crate::auth::{Identity, Trailers};
 use crate::codec::clock::Millis;
+use crate::codec::digest::DigestReader;
 use crate::codec::uri::Query;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Headers, Method, Response, ResponseBody};
 use crate::model::{BucketName, ObjectKey};
+use checksum::BodyChecksums;
 use service::{Bucket, Service};
 use std::io::Read;
 use std::net::SocketAddr;
@@ -181,6 +183,18 @@ pub fn read_small_body(mut body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> 
             .close());
     }
     Ok(bytes)
+}
+
+/// Reads a small body whole and verifies the digest that its operation insists on.
+///
+/// # Errors
+/// As [`read_small_body`]; `InvalidRequest` without a digest, `BadDigest` for a wrong one.
+pub fn read_checked_body(ctx: &Context<'_>, mut body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> {
+    let checks = BodyChecksums::required_from_headers(ctx.headers)?;
+    let algorithm = checks.algorithm();
+    let expectation = checks.expectation(None, u64::MAX, |name| ctx.trailers.get(name));
+    let mut reader = DigestReader::new(&mut body, algorithm, expectation);
+    read_small_body(Body::new(None, Box::new(&mut reader)), bytes_max)
 }
 
 /// An answer with an XML body.

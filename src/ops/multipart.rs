@@ -11,7 +11,8 @@ use super::object_put::{
     NewVersion, Received, commit_version_with, owner_of_new, push_version_id, receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::{Context, conditions, metadata, read_small_body, xml_response};
+use super::conditions::{Current, WriteConditions};
+use super::{Context, metadata, read_small_body, xml_response};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::xml_writer::XmlWriter;
@@ -174,7 +175,7 @@ struct ListedPart {
 pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let bytes = read_small_body(body, COMPLETE_BODY_BYTES_MAX)?;
     let listed = parse_completion(&bytes)?;
-    let condition = conditions::WriteCondition::read(ctx.headers)?;
+    let condition = WriteConditions::from_headers(ctx.headers)?;
     for _ in 0..COMMIT_TRIES_MAX {
         let (id, upload, upload_stored) = find_upload(ctx)?;
         let stored = read_parts(ctx, id)?;
@@ -182,7 +183,7 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let version = assemble(ctx, upload, &chosen)?;
         let unused = unused_pieces(&stored, &chosen);
         let outcome = commit_version_with(ctx, ctx.key(), version, &mut |current, batch| {
-            condition.check(current)?;
+            condition.check(&Current::of(current))?;
             batch.expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored.clone()));
             batch.remove(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
             for (number, part_stored) in &stored {

@@ -11,7 +11,8 @@ use super::object_put::{
     NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
-use super::{Context, access, acl, conditions, metadata, range, xml_response};
+use super::conditions::{Current, Target, WriteConditions, check_copy_source};
+use super::{Context, access, acl, metadata, range, xml_response};
 use crate::codec::digest::{Checksum, ChecksumType};
 use crate::codec::time::iso8601;
 use crate::codec::xml_writer::XmlWriter;
@@ -83,7 +84,7 @@ fn find_source(ctx: &Context<'_>) -> Result<Found> {
         _ => return Err(Error::new(Code::NoSuchKey).field("Key", source.key.as_str())),
     };
     access::may_read(ctx, &record)?;
-    conditions::check_copy_source(ctx.headers, &record.head.etag, record.head.modified_ms)?;
+    check_copy_source(ctx.headers, &Target::of(&record.head))?;
     Ok(Found { source, bucket, record })
 }
 
@@ -106,7 +107,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let replace_tags = directive(ctx, "x-amz-tagging-directive")?;
     let storage_class = metadata::storage_class(ctx)?;
     let algorithm = requested_algorithm(ctx.headers)?;
-    let condition = conditions::WriteCondition::read(ctx.headers)?;
+    let condition = WriteConditions::from_headers(ctx.headers)?;
     let (found, mut reader, length) = open_source(ctx, &|found| {
         refuse_unchanged(ctx, found, replace_metadata, &storage_class)?;
         if found.record.head.size > PUT_BYTES_MAX {
@@ -131,7 +132,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         inline: received.inline,
         delete_marker: false,
     };
-    let record = commit_version(ctx, ctx.key(), version, &mut |current| condition.check(current))?;
+    let record = commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = copied(&record);
     push_version_id(&mut response, ctx.bucket(), &record.head);
     push_source_version(&mut response, &found);
@@ -216,9 +217,7 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     // A copied part brings no value of its own: S3 computes the one the upload needs.
     let algorithm = part_algorithm(upload_checksum, upload_checksum.map(|checksum| checksum.algorithm))?;
     let (found, mut reader, length) = open_source(ctx, &|found| {
-        let size = found.record.head.size;
-        let range = range::parse_copy(ctx.header("x-amz-copy-source-range"), size)?;
-        let range = range.unwrap_or(0..size);
+        let range = range::copy_source(ctx.headers, found.record.head.size)?;
         if range.end - range.start > PUT_BYTES_MAX {
             return Err(Code::EntityTooLarge.into());
         }

@@ -2,11 +2,11 @@
 //!
 //! Source: S3 API reference, DeleteObject and DeleteObjects; S3 user guide, "Deleting object versions".
 
-use super::conditions::DeleteCondition;
+use super::conditions::{Current, DeleteConditions};
 use super::object_get::parse_version_id;
 use super::object_put::{NewVersion, commit_version, find_older_null, read_current};
 use super::service::{Bucket, COMMIT_TRIES_MAX, store_error};
-use super::{Context, checksum, read_small_body, xml_response};
+use super::{Context, read_checked_body, xml_response};
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
@@ -34,7 +34,7 @@ pub struct Deleted {
 
 /// DeleteObject.
 pub fn delete(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    let condition = DeleteCondition::read(ctx.headers)?;
+    let condition = DeleteConditions::from_headers(ctx.headers)?;
     let deleted = delete_key(ctx, ctx.key(), ctx.param("versionId"), &condition)?;
     let mut response = Response::new(204);
     if deleted.delete_marker {
@@ -54,7 +54,7 @@ pub fn delete_key(
     ctx: &Context<'_>,
     key: &ObjectKey,
     version: Option<&str>,
-    condition: &DeleteCondition,
+    condition: &DeleteConditions,
 ) -> Result<Deleted> {
     match version {
         Some(version) => delete_version(ctx, key, version, condition),
@@ -65,7 +65,7 @@ pub fn delete_key(
     }
 }
 
-fn put_delete_marker(ctx: &Context<'_>, key: &ObjectKey, condition: &DeleteCondition) -> Result<Deleted> {
+fn put_delete_marker(ctx: &Context<'_>, key: &ObjectKey, condition: &DeleteConditions) -> Result<Deleted> {
     let marker = NewVersion {
         size: 0,
         etag: String::new(),
@@ -76,7 +76,7 @@ fn put_delete_marker(ctx: &Context<'_>, key: &ObjectKey, condition: &DeleteCondi
         inline: Vec::new(),
         delete_marker: true,
     };
-    let marker = commit_version(ctx, key, marker, &mut |current| condition.check(current))?;
+    let marker = commit_version(ctx, key, marker, &mut |current| condition.check(&Current::of(current)))?;
     Ok(Deleted { version_id: Some(marker.head.version_id()), delete_marker: true })
 }
 
@@ -85,7 +85,7 @@ fn delete_version(
     ctx: &Context<'_>,
     key: &ObjectKey,
     version: &str,
-    condition: &DeleteCondition,
+    condition: &DeleteConditions,
 ) -> Result<Deleted> {
     if version != "null" {
         parse_version_id(version)?;
@@ -98,7 +98,7 @@ fn delete_version(
         let mut batch = Batch::new();
         batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
         let removed = remove_version(ctx, &bucket, key, version, &mut batch)?;
-        condition.check(removed.as_ref().filter(|record| !record.head.delete_marker))?;
+        condition.check(&Current::of(removed.as_ref()))?;
         let Some(removed) = removed else {
             return Ok(Deleted { version_id: Some(version.to_owned()), delete_marker: false });
         };
@@ -172,13 +172,12 @@ fn newest_older(ctx: &Context<'_>, bucket: &Bucket, key: &ObjectKey) -> Result<O
 struct Entry {
     key: String,
     version: Option<String>,
-    condition: DeleteCondition,
+    condition: DeleteConditions,
 }
 
 /// DeleteObjects.
 pub fn delete_many(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
-    let bytes = read_small_body(body, DELETE_BODY_BYTES_MAX)?;
-    checksum::require_digest(ctx.headers, ctx.trailers, &bytes)?;
+    let bytes = read_checked_body(ctx, body, DELETE_BODY_BYTES_MAX)?;
     let (entries, quiet) = parse(&bytes)?;
     let mut xml = XmlWriter::document("DeleteResult");
     for entry in &entries {
@@ -225,7 +224,7 @@ fn parse(bytes: &[u8]) -> Result<(Vec<Entry>, bool)> {
         entries.push(Entry {
             key: object.required_text("Key")?.into_owned(),
             version: object.text("VersionId")?.filter(|version| !version.is_empty()).map(Cow::into_owned),
-            condition: DeleteCondition::of_entry(
+            condition: DeleteConditions::of_entry(
                 object.text("ETag")?.as_deref(),
                 object.text("LastModifiedTime")?.as_deref(),
                 object.text("Size")?.as_deref(),

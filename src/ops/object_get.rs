@@ -4,7 +4,8 @@
 
 use super::object_put::{find_older_null, push_checksum, read_current};
 use super::service::{Bucket, Service, store_error};
-use super::{Context, access, conditions, metadata, range};
+use super::range::{self, Selection};
+use super::{Context, access, checksum, conditions, metadata};
 use crate::codec::time;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Response, ResponseBody};
@@ -148,18 +149,19 @@ impl Wanted {
     fn read(ctx: &Context<'_>, record: &ObjectRecord) -> Result<Wanted> {
         let size = record.head.size;
         let part = ctx.param("partNumber").map(parse_part_number).transpose()?;
-        let range_header = ctx.header("range");
         if let Some(number) = part {
-            if range_header.is_some() {
+            if ctx.headers.has("range") {
                 let message = "Cannot specify both Range header and partNumber query parameter";
                 return Err(Error::with_message(Code::InvalidRequest, message));
             }
             return Wanted::part(record, number);
         }
-        match range::parse(range_header, size)? {
-            Some(range) => Ok(Wanted { range, partial: true, part: None }),
-            None => Ok(Wanted { range: 0..size, partial: false, part: None }),
+        if conditions::range_applies(ctx.headers, &conditions::Target::of(&record.head))
+            && let Selection::Part(range) = range::requested(ctx.headers, size)?
+        {
+            return Ok(Wanted { range, partial: true, part: None });
         }
+        Ok(Wanted { range: 0..size, partial: false, part: None })
     }
 
     fn part(record: &ObjectRecord, number: u16) -> Result<Wanted> {
@@ -196,7 +198,7 @@ pub fn parse_part_number(text: &str) -> Result<u16> {
 /// The head of the answer to a read.
 fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<Response> {
     let head = &record.head;
-    conditions::check_read(ctx.headers, &head.etag, head.modified_ms)?;
+    conditions::check_read(ctx.headers, &conditions::Target::of(head))?;
     let mut response = Response::new(if wanted.partial { 206 } else { 200 });
     response.push_header("Last-Modified", time::http_date(head.modified_ms));
     response.push_header("ETag", format!("\"{}\"", head.etag));
@@ -225,8 +227,7 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
 
 /// The checksum is sent when asked for and when it is that of the bytes sent.
 fn push_asked_checksum(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted, response: &mut Response) {
-    let asked = ctx.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
-    if !asked {
+    if !checksum::is_requested(ctx.headers) {
         return;
     }
     match wanted.part {

@@ -3,7 +3,8 @@
 
 use super::checksum::BodyChecksums;
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, conditions, metadata};
+use super::conditions::{Current, WriteConditions};
+use super::{Context, metadata};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::hex;
 use crate::error::{Code, Error, Result};
@@ -27,7 +28,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut detail = metadata::read(ctx)?;
     let storage_class = metadata::storage_class(ctx)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
-    let condition = conditions::WriteCondition::read(ctx.headers)?;
+    let condition = WriteConditions::from_headers(ctx.headers)?;
     // A condition that fails already is not worth the upload; it is decided again at the commit.
     check_now(ctx, &condition)?;
     let algorithm = checks.algorithm();
@@ -44,7 +45,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         inline: received.inline,
         delete_marker: false,
     };
-    let committed = commit_version(ctx, ctx.key(), version, &mut |current| condition.check(current))?;
+    let committed = commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", committed.head.etag));
     push_checksum(&mut response, &committed);
     push_version_id(&mut response, ctx.bucket(), &committed.head);
@@ -80,12 +81,12 @@ pub fn push_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHe
     }
 }
 
-fn check_now(ctx: &Context<'_>, condition: &conditions::WriteCondition) -> Result<()> {
-    if condition.is_none() {
+fn check_now(ctx: &Context<'_>, condition: &WriteConditions) -> Result<()> {
+    if condition.is_empty() {
         return Ok(());
     }
-    let current = read_current(ctx.service, ctx.bucket(), ctx.key())?.map(|(record, _)| record);
-    condition.check(current.as_ref().filter(|record| !record.head.delete_marker))
+    let current = read_current(ctx.service, ctx.bucket(), ctx.key())?;
+    condition.check(&Current::of(current.as_ref().map(|(record, _)| record)))
 }
 
 /// The newest version of a key with its stored form.
@@ -226,8 +227,7 @@ pub struct NewVersion {
     pub delete_marker: bool,
 }
 
-/// Decides whether a write may happen, given the object it would replace (`None`: there is none, or a
-/// delete marker).
+/// Decides whether a write may happen, given the newest version, which it would replace.
 pub type Decide<'d> = dyn FnMut(Option<&ObjectRecord>) -> Result<()> + 'd;
 
 /// Publishes a version whose bodies were made for it: they are dropped when the commit fails.
@@ -270,7 +270,7 @@ pub fn commit_version_with(
         let current = read_current(service, &bucket, key)?;
         let mut batch = Batch::new();
         batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
-        decide(current.as_ref().map(|(record, _)| record).filter(|record| !record.head.delete_marker), &mut batch)?;
+        decide(current.as_ref().map(|(record, _)| record), &mut batch)?;
         let previous = current.as_ref().map(|(record, _)| &record.head);
         record.head.id = SortedId::new(ctx.now, previous.map(|head| head.id));
         record.head.modified_ms = ctx.now.max(previous.map_or(0, |head| head.modified_ms));
