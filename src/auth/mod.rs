@@ -3,6 +3,8 @@
 //! [`authenticate`] is the only door: every request goes through it exactly once, before anything is
 //! looked up for it. It yields the [`Identity`] and the body wrapped so that reading it to its end
 //! verifies what the signature promised about it (payload hash, chunk signatures, trailers).
+//! Browser uploads alone carry their credentials in the body: they pass it as strangers, and
+//! [`post::authenticate_form`] verifies the form when its fields have been read.
 
 use crate::codec::clock::Millis;
 use crate::codec::{hex, time};
@@ -15,6 +17,7 @@ pub mod canonical;
 pub mod chunked;
 pub mod keys;
 pub mod payload;
+pub mod post;
 pub mod sigv2;
 pub mod sigv4;
 

@@ -111,7 +111,7 @@ pub(crate) fn presigned(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>]) ->
     Ok(Proof { signed_query: true, ..proof })
 }
 
-fn check_allowed(door: &Door<'_>) -> Result<()> {
+pub(super) fn check_allowed(door: &Door<'_>) -> Result<()> {
     if door.settings.allow_sigv2 {
         return Ok(());
     }
@@ -161,7 +161,7 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
 }
 
 /// Compares in constant time.
-fn matches(secret: &str, text: &str, provided: &str) -> bool {
+pub(super) fn matches(secret: &str, text: &str, provided: &str) -> bool {
     // What does not decode has the wrong length, and is compared like the rest.
     let provided = unbase64(provided).unwrap_or_default();
     if provided.len() == 32 {

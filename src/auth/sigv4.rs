@@ -26,10 +26,10 @@ const SIGNED_HEADERS_MAX: usize = 256;
 const NOBODY: &str = "";
 
 /// The parts of a credential: `access_key/date/region/service/terminal`.
-struct Scope<'r> {
-    access_key: &'r str,
-    date: &'r str,
-    region: &'r str,
+pub(super) struct Scope<'r> {
+    pub(super) access_key: &'r str,
+    pub(super) date: &'r str,
+    pub(super) region: &'r str,
 }
 
 /// What a request claims, whichever way it does.
@@ -45,7 +45,7 @@ struct Claim<'r> {
 
 /// How the two ways word what is wrong with a credential.
 #[derive(Clone, Copy)]
-enum Wording {
+pub(super) enum Wording {
     Header,
     Query,
 }
@@ -131,7 +131,7 @@ fn split_components(components: &str) -> Result<[&str; 3]> {
 }
 
 /// Takes a credential apart. From its end, because access keys may have slashes.
-fn parse_scope<'r>(door: &Door<'_>, credential: &'r str, wording: Wording) -> Result<Scope<'r>> {
+pub(super) fn parse_scope<'r>(door: &Door<'_>, credential: &'r str, wording: Wording) -> Result<Scope<'r>> {
     let mut parts = credential.rsplitn(5, '/');
     let mut next = || {
         parts.next().ok_or_else(|| {
@@ -175,7 +175,7 @@ fn header_time<'r>(head: &Head<'r>) -> Result<(&'r str, Millis)> {
 
 /// The day of the credential must be the day of signing: without that, a derived key of one day signs
 /// for another (SE-14).
-fn check_day(date: &str, at: Millis, wording: Wording) -> Result<()> {
+pub(super) fn check_day(date: &str, at: Millis, wording: Wording) -> Result<()> {
     let day = time::basic(at);
     if day.get(..8) == Some(date) {
         return Ok(());
@@ -214,7 +214,7 @@ fn query_parameters<'q>(pairs: &'q [Pair<'_>]) -> Result<[&'q str; 6]> {
     Ok(values)
 }
 
-fn check_algorithm(algorithm: &str) -> Result<()> {
+pub(super) fn check_algorithm(algorithm: &str) -> Result<()> {
     match algorithm {
         ALGORITHM => Ok(()),
         "AWS4-ECDSA-P256-SHA256" => Err(Error::new(Code::NotImplemented)),
