@@ -13,4 +13,6 @@ pub mod http;
 pub mod log;
 pub mod model;
 pub mod ops;
+pub mod s3;
+pub mod server;
 pub mod storage;

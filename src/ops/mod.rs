@@ -22,6 +22,7 @@ use target::Target;
 
 pub mod access;
 pub mod acl;
+pub mod admin;
 pub mod attributes;
 pub mod bucket;
 pub mod bucket_settings;
