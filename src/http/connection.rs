@@ -122,7 +122,13 @@ enum Received {
 
 impl Connection {
     /// A new connection.
-    pub fn new(key: usize, stream: TcpStream, peer: SocketAddr, admitted: bool, limits: &Limits) -> Connection {
+    pub fn new(
+        key: usize,
+        stream: TcpStream,
+        peer: SocketAddr,
+        admitted: bool,
+        limits: &Limits,
+    ) -> Connection {
         let now = Instant::now();
         Connection {
             key,

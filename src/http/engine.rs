@@ -61,7 +61,11 @@ pub struct Running {
 /// # Errors
 ///
 /// When the system gives no poller or no threads, or a listener cannot be watched.
-pub fn serve(listeners: Vec<TcpListener>, options: Options, handler: Arc<dyn Handler>) -> io::Result<Running> {
+pub fn serve(
+    listeners: Vec<TcpListener>,
+    options: Options,
+    handler: Arc<dyn Handler>,
+) -> io::Result<Running> {
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let workers = options.workers.max(2);
     let shared = Arc::new(Shared::new(listeners, workers, options.limits, handler)?);
@@ -436,11 +440,11 @@ impl Shared {
             listening.reserve = listening.socket.try_clone().ok();
             return false;
         }
-        if let Ok((stream, peer)) = listening.socket.accept() {
-            if Wire::prepare(&stream, &self.site.limits).is_ok() {
-                let mut connection = Connection::new(0, stream, peer, false, &self.site.limits);
-                connection.refuse(Refusal::TooManyConnections, &self.site, desk);
-            }
+        if let Ok((stream, peer)) = listening.socket.accept()
+            && Wire::prepare(&stream, &self.site.limits).is_ok()
+        {
+            let mut connection = Connection::new(0, stream, peer, false, &self.site.limits);
+            connection.refuse(Refusal::TooManyConnections, &self.site, desk);
         }
         listening.reserve = listening.socket.try_clone().ok();
         listening.reserve.is_some()

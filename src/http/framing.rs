@@ -189,9 +189,9 @@ mod tests {
 
     #[test]
     fn chunks_are_joined_wherever_they_are_cut() {
-        check(b"3\r\nabc\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\n", Ok(Some((b"abc0123456789", 38 - 2))));
+        check(b"3\r\nabc\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\n", Ok(Some((b"abc0123456789", 34))));
         check(b"000003\r\nabc\r\n0\r\n\r\nGET", Ok(Some((b"abc", 18))));
-        check(b"0\r\nContent-Length: 3\r\nHost: x\r\n\r\n", Ok(Some((b"", 34))));
+        check(b"0\r\nContent-Length: 3\r\nHost: x\r\n\r\n", Ok(Some((b"", 33))));
         check(b"3\r\nabc\r\n", Ok(None));
         check(b"0\r\n", Ok(None));
     }
@@ -199,9 +199,25 @@ mod tests {
     #[test]
     fn malformed_chunks_are_refused() {
         for text in [
-            "zz\r\n", "\r\n", "-3\r\n", "+3\r\n", "0x3\r\n", "3 \r\n", "3\t;\r\n", " 3\r\n", "3\n", "3\rabc\r\n",
-            "3\r\nabcd\r\n", "3\r\nabc\n", "3\r\nabc0\r\n", "00000000000000003\r\n", "ffffffffffffffff\r\n",
-            "8000000000000000\r\n", "3;\x01\r\n", "0\r\na: b\n\r\n", ";\r\n",
+            "zz\r\n",
+            "\r\n",
+            "-3\r\n",
+            "+3\r\n",
+            "0x3\r\n",
+            "3 \r\n",
+            "3\t;\r\n",
+            " 3\r\n",
+            "3\n",
+            "3\rabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+            "3\r\nabc0\r\n",
+            "00000000000000003\r\n",
+            "ffffffffffffffff\r\n",
+            "8000000000000000\r\n",
+            "3;\x01\r\n",
+            "0\r\na: b\n\r\n",
+            ";\r\n",
         ] {
             check(text.as_bytes(), Err(Malformed));
         }

@@ -536,9 +536,15 @@ mod tests {
             let result = with_fields(&format!("Transfer-Encoding: {coding}\r\n"));
             assert_eq!(result.err(), Some(Refusal::UnknownTransferCoding), "{coding}");
         }
-        for coding in
-            ["xchunked", "\"chunked\"", "chunked\x0b", "\0chunked", "chunked;q=1", "", "chunked\r\nTransfer-Encoding: chunked"]
-        {
+        for coding in [
+            "xchunked",
+            "\"chunked\"",
+            "chunked\x0b",
+            "\0chunked",
+            "chunked;q=1",
+            "",
+            "chunked\r\nTransfer-Encoding: chunked",
+        ] {
             is_bad(with_fields(&format!("Transfer-Encoding: {coding}\r\n")), coding);
         }
         is_bad(read(b"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), "1.0");

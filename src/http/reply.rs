@@ -39,7 +39,13 @@ impl DateCache {
 }
 
 /// Sends a response in `out`, a buffer to re-use, and calls its `done`.
-pub fn send(wire: &Wire<'_>, response: Response, terms: Terms, out: &mut Vec<u8>, date: &mut DateCache) -> Sent {
+pub fn send(
+    wire: &Wire<'_>,
+    response: Response,
+    terms: Terms,
+    out: &mut Vec<u8>,
+    date: &mut DateCache,
+) -> Sent {
     out.clear();
     write_head(out, &response, terms, date);
     let sent = match response.body {
@@ -70,7 +76,8 @@ fn write_head(out: &mut Vec<u8>, response: &Response, terms: Terms, date: &mut D
     let mut dated = false;
     for (name, value) in &response.headers {
         let owned = ["content-length", "transfer-encoding", "connection"];
-        let clean = !name.is_empty() && !name.bytes().chain(value.bytes()).any(|byte| byte.is_ascii_control());
+        let clean =
+            !name.is_empty() && !name.bytes().chain(value.bytes()).any(|byte| byte.is_ascii_control());
         if !clean || owned.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
             continue;
         }
