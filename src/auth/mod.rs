@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 pub mod account;
+pub mod policy;
 
 use account::{Account, User};
 
