@@ -20,6 +20,7 @@ pub mod payload;
 pub mod post;
 pub mod sigv2;
 pub mod sigv4;
+pub mod policy;
 
 use account::{Account, Accounts, Credential, User};
 use canonical::Pair;
