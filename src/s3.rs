@@ -104,7 +104,13 @@ impl S3 {
         (operation.run)(&ctx, body)
     }
 
-    fn authenticate<'a>(&self, head: &Head, target: &Target, now: u64, body: Body<'a>) -> Result<Authenticated<'a>> {
+    fn authenticate<'a>(
+        &self,
+        head: &Head,
+        target: &Target,
+        now: u64,
+        body: Body<'a>,
+    ) -> Result<Authenticated<'a>> {
         let signed =
             auth::Head { method: head.method, path: &head.path, query: &head.query, headers: &head.headers };
         let host_bucket = match &target.bucket {
@@ -246,7 +252,10 @@ fn refused(refusal: Refusal) -> (u16, Error) {
 fn take_over_parameters(query: &Query, headers: &mut Headers) {
     for (name, value) in query.iter() {
         let lower = name.to_ascii_lowercase();
-        if lower.starts_with("x-amz-") && !headers.has(&lower) && !PRESIGN_PARAMETERS.contains(&lower.as_str()) {
+        if lower.starts_with("x-amz-")
+            && !headers.has(&lower)
+            && !PRESIGN_PARAMETERS.contains(&lower.as_str())
+        {
             headers.push(&lower, value.unwrap_or(""));
         }
     }

@@ -17,10 +17,10 @@ pub mod canonical;
 pub mod chunked;
 pub mod keys;
 pub mod payload;
+pub mod policy;
 pub mod post;
 pub mod sigv2;
 pub mod sigv4;
-pub mod policy;
 
 use account::{Account, Accounts, Credential, User};
 use canonical::Pair;

@@ -292,20 +292,18 @@ fn push_versions(
     let range = keys::versions(bucket, key);
     let start = after.map_or(range.start.clone(), |id| keys::version(bucket, key, id));
     let mut outcome = Ok(true);
-    meta.scan(&start..&range.end, &mut |_, value| {
-        match ObjectRecord::decode_head(value) {
-            Ok(head) if !is_behind(head.id) => Visit::Next,
-            Ok(head) => {
-                if push(head, false) {
-                    return Visit::Next;
-                }
-                outcome = Ok(false);
-                Visit::Stop
+    meta.scan(&start..&range.end, &mut |_, value| match ObjectRecord::decode_head(value) {
+        Ok(head) if !is_behind(head.id) => Visit::Next,
+        Ok(head) => {
+            if push(head, false) {
+                return Visit::Next;
             }
-            Err(error) => {
-                outcome = Err(error);
-                Visit::Stop
-            }
+            outcome = Ok(false);
+            Visit::Stop
+        }
+        Err(error) => {
+            outcome = Err(error);
+            Visit::Stop
         }
     })?;
     outcome

@@ -41,7 +41,8 @@ pub fn may_read(ctx: &Context<'_>, record: &ObjectRecord) -> Result<()> {
 
 /// Whether a missing object may be told from a forbidden one: only to who may list the bucket.
 pub fn may_list(bucket: &Bucket, identity: &Identity) -> bool {
-    is_owner(identity, &bucket.record.owner) || granted(&bucket.record.acl, identity, Permission::Read).is_ok()
+    is_owner(identity, &bucket.record.owner)
+        || granted(&bucket.record.acl, identity, Permission::Read).is_ok()
 }
 
 fn is_owner(identity: &Identity, owner: &str) -> bool {

@@ -24,7 +24,12 @@ pub fn of_new_object(ctx: &Context<'_>) -> Result<Acl> {
 /// # Errors
 /// `InvalidArgument` for an unknown canned list, grantee or group, or for both forms at once;
 /// `UnresolvableGrantByEmailAddress`.
-pub fn from_headers(headers: &Headers, accounts: &Accounts, owner: &str, bucket_owner: &str) -> Result<Option<Acl>> {
+pub fn from_headers(
+    headers: &Headers,
+    accounts: &Accounts,
+    owner: &str,
+    bucket_owner: &str,
+) -> Result<Option<Acl>> {
     let mut grants = Vec::new();
     for permission in Permission::ALL {
         for value in headers.get_all(permission.grant_header()) {
@@ -38,7 +43,8 @@ pub fn from_headers(headers: &Headers, accounts: &Accounts, owner: &str, bucket_
             "Specifying both Canned ACLs and Header Grants is not allowed",
         )),
         Some(name) => {
-            let canned = CannedAcl::parse(name).ok_or_else(|| Error::invalid_argument("x-amz-acl", name, ""))?;
+            let canned =
+                CannedAcl::parse(name).ok_or_else(|| Error::invalid_argument("x-amz-acl", name, ""))?;
             Ok(Some(canned.grants(owner, bucket_owner)))
         }
         None if grants.is_empty() => Ok(None),
@@ -46,8 +52,14 @@ pub fn from_headers(headers: &Headers, accounts: &Accounts, owner: &str, bucket_
     }
 }
 
-fn parse_grants(value: &str, permission: Permission, accounts: &Accounts, grants: &mut Vec<Grant>) -> Result<()> {
-    let malformed = || Error::invalid_argument(permission.grant_header(), value, "Argument format not recognized");
+fn parse_grants(
+    value: &str,
+    permission: Permission,
+    accounts: &Accounts,
+    grants: &mut Vec<Grant>,
+) -> Result<()> {
+    let malformed =
+        || Error::invalid_argument(permission.grant_header(), value, "Argument format not recognized");
     for item in value.split(',') {
         let (kind, id) = item.trim().split_once('=').ok_or_else(malformed)?;
         let id = id.trim().trim_matches('"');
@@ -83,6 +95,7 @@ pub fn account_grantee(id: &str, accounts: &Accounts) -> Result<Grantee> {
 /// # Errors
 /// `UnresolvableGrantByEmailAddress`.
 pub fn email_grantee(email: &str, accounts: &Accounts) -> Result<Grantee> {
-    let account = accounts.by_email(email).ok_or_else(|| Error::new(Code::UnresolvableGrantByEmailAddress))?;
+    let account =
+        accounts.by_email(email).ok_or_else(|| Error::new(Code::UnresolvableGrantByEmailAddress))?;
     Ok(Grantee::Account(account.canonical_id.clone()))
 }

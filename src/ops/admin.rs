@@ -36,7 +36,14 @@ pub fn internal(service: &Service, method: Method, path: &str, peer: Option<Sock
 fn deep(service: &Service) -> Response {
     let entries = [
         (service.config.data.as_str(), service.blobs.health()),
-        (if service.config.metadata == crate::config::Backend::Memory { "memorybucket" } else { "bucketfile" }, service.meta.health()),
+        (
+            if service.config.metadata == crate::config::Backend::Memory {
+                "memorybucket"
+            } else {
+                "bucketfile"
+            },
+            service.meta.health(),
+        ),
     ];
     let mut body = serde_json::Map::new();
     for (name, health) in &entries {
@@ -47,7 +54,10 @@ fn deep(service: &Service) -> Response {
         body.insert((*name).to_owned(), entry.into());
     }
     body.insert("vaultMem".to_owned(), serde_json::json!({ "code": 200, "message": "OK" }));
-    body.insert("durability".to_owned(), serde_json::json!({ "code": 200, "message": service.config.sync.as_str() }));
+    body.insert(
+        "durability".to_owned(),
+        serde_json::json!({ "code": 200, "message": service.config.sync.as_str() }),
+    );
     let healthy = entries.iter().all(|(_, health)| health.code == 200);
     json(if healthy { 200 } else { 500 }, &serde_json::Value::from(body).to_string())
 }

@@ -96,7 +96,9 @@ fn write_parts(ctx: &Context<'_>, xml: &mut XmlWriter, record: &ObjectRecord) ->
 fn number(ctx: &Context<'_>, name: &'static str) -> Result<Option<usize>> {
     let parse = |text: &str| match text.parse::<u32>() {
         Ok(number) if number <= i32::MAX as u32 => Ok(number as usize),
-        _ => Err(Error::with_message(Code::InvalidArgument, format!("{name} must be a non-negative integer"))),
+        _ => {
+            Err(Error::with_message(Code::InvalidArgument, format!("{name} must be a non-negative integer")))
+        }
     };
     ctx.header(name).map(parse).transpose()
 }

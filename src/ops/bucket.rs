@@ -86,15 +86,24 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 fn parse_max_buckets(text: &str) -> Result<usize> {
     match text.parse::<usize>() {
         Ok(number) if (1..=BUCKETS_PAGE_MAX).contains(&number) => Ok(number),
-        _ => Err(Error::invalid_argument("max-buckets", text, "Argument max-buckets must be an integer between 1 and 10000")),
+        _ => Err(Error::invalid_argument(
+            "max-buckets",
+            text,
+            "Argument max-buckets must be an integer between 1 and 10000",
+        )),
     }
 }
 
 fn parse_token(text: &str) -> Result<String> {
-    unbase64(text)
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .filter(|name| name.len() <= 63)
-        .ok_or_else(|| Error::invalid_argument("continuation-token", text, "The continuation token provided is incorrect"))
+    unbase64(text).and_then(|bytes| String::from_utf8(bytes).ok()).filter(|name| name.len() <= 63).ok_or_else(
+        || {
+            Error::invalid_argument(
+                "continuation-token",
+                text,
+                "The continuation token provided is incorrect",
+            )
+        },
+    )
 }
 
 /// CreateBucket.
@@ -102,7 +111,8 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let account = ctx.identity.account().ok_or_else(|| Error::new(Code::AccessDenied))?;
     let body = read_small_body(body, SMALL_BODY_BYTES_MAX)?;
     let location = location_of_new(ctx, &body)?;
-    let object_lock = ctx.header("x-amz-bucket-object-lock-enabled").is_some_and(|on| on.eq_ignore_ascii_case("true"));
+    let object_lock =
+        ctx.header("x-amz-bucket-object-lock-enabled").is_some_and(|on| on.eq_ignore_ascii_case("true"));
     let owner = account.canonical_id.clone();
     let acl = acl::from_headers(ctx.headers, ctx.service.accounts(), &owner, &owner)?;
     let record = BucketRecord {

@@ -200,7 +200,11 @@ impl DeleteConditions {
 
     /// Reads the conditions of an entry of DeleteObjects. A date or size that cannot be read is
     /// `MalformedXML`.
-    pub fn of_entry(etag: Option<&str>, modified: Option<&str>, size: Option<&str>) -> Result<DeleteConditions> {
+    pub fn of_entry(
+        etag: Option<&str>,
+        modified: Option<&str>,
+        size: Option<&str>,
+    ) -> Result<DeleteConditions> {
         let malformed = || Error::new(Code::MalformedXML);
         Ok(DeleteConditions {
             matches: etag.map(Tags::parse),

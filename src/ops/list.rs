@@ -25,7 +25,9 @@ pub fn objects(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     match ctx.param("list-type") {
         None => objects_v1(ctx),
         Some("2") => objects_v2(ctx),
-        Some(other) => Err(Error::invalid_argument("list-type", other, "Invalid List Type specified in Query String")),
+        Some(other) => {
+            Err(Error::invalid_argument("list-type", other, "Invalid List Type specified in Query String"))
+        }
     }
 }
 
@@ -142,7 +144,11 @@ pub fn select(ctx: &Context<'_>, after: After, asked: usize) -> Result<Select> {
     let text = |name: &str| -> Result<String> {
         let value = ctx.param(name).unwrap_or("");
         if value.len() > TEXT_BYTES_MAX {
-            return Err(Error::invalid_argument(name, "", format!("{name} must be at most {TEXT_BYTES_MAX} bytes long")));
+            return Err(Error::invalid_argument(
+                name,
+                "",
+                format!("{name} must be at most {TEXT_BYTES_MAX} bytes long"),
+            ));
         }
         Ok(value.to_owned())
     };
@@ -201,9 +207,11 @@ impl Encoding {
         match ctx.param("encoding-type") {
             None | Some("") => Ok(Encoding::Plain),
             Some(kind) if kind.eq_ignore_ascii_case("url") => Ok(Encoding::Url),
-            Some(other) => {
-                Err(Error::invalid_argument("encoding-type", other, "Invalid Encoding Method specified in Request"))
-            }
+            Some(other) => Err(Error::invalid_argument(
+                "encoding-type",
+                other,
+                "Invalid Encoding Method specified in Request",
+            )),
         }
     }
 
@@ -225,8 +233,13 @@ impl Token {
     }
 
     fn read(ctx: &Context<'_>, token: &str) -> Result<String> {
-        let incorrect =
-            || Error::invalid_argument("continuation-token", token, "The continuation token provided is incorrect");
+        let incorrect = || {
+            Error::invalid_argument(
+                "continuation-token",
+                token,
+                "The continuation token provided is incorrect",
+            )
+        };
         let text = unbase64(token).and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(incorrect)?;
         match text.split_once('\0') {
             Some((bucket, last)) if bucket == ctx.bucket_name().as_str() => Ok(last.to_owned()),
@@ -246,7 +259,13 @@ fn write_common(xml: &mut XmlWriter, select: &Select, asked: usize, truncated: b
     xml.boolean("IsTruncated", truncated);
 }
 
-fn write_objects(ctx: &Context<'_>, xml: &mut XmlWriter, page: &Page<ObjectHead>, encoding: &Encoding, owner: bool) {
+fn write_objects(
+    ctx: &Context<'_>,
+    xml: &mut XmlWriter,
+    page: &Page<ObjectHead>,
+    encoding: &Encoding,
+    owner: bool,
+) {
     for entry in &page.entries {
         if let Entry::Item(key, head) = entry {
             xml.open("Contents");
@@ -298,7 +317,6 @@ pub fn write_groups<T>(xml: &mut XmlWriter, page: &Page<T>, encoding: &Encoding)
         }
     }
 }
-
 
 /// Reads an upload id. What cannot be one names no upload.
 ///

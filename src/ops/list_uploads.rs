@@ -20,14 +20,14 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let encoding = Encoding::read(ctx)?;
     let asked = parse_max(ctx, "max-uploads")?;
     let key_marker = ctx.param("key-marker").unwrap_or("");
-    let id_marker = ctx.param("upload-id-marker").filter(|marker| !marker.is_empty() && !key_marker.is_empty());
+    let id_marker =
+        ctx.param("upload-id-marker").filter(|marker| !marker.is_empty() && !key_marker.is_empty());
     let after = match (key_marker, id_marker) {
         ("", _) => After::Start,
         (key, None) => After::Key(key.to_owned()),
         (key, Some(id)) => {
-            let id = SortedId::parse(id).ok_or_else(|| {
-                Error::invalid_argument("upload-id-marker", id, "Invalid uploadId marker")
-            })?;
+            let id = SortedId::parse(id)
+                .ok_or_else(|| Error::invalid_argument("upload-id-marker", id, "Invalid uploadId marker"))?;
             After::Version(key.to_owned(), id)
         }
     };
@@ -73,7 +73,8 @@ pub fn parts(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let (id, upload, _) = find_upload(ctx)?;
     let encoding = Encoding::read(ctx)?;
     let asked = parse_max(ctx, "max-parts")?;
-    let marker = ctx.param("part-number-marker").filter(|marker| !marker.is_empty()).map_or(Ok(0), parse_marker)?;
+    let marker =
+        ctx.param("part-number-marker").filter(|marker| !marker.is_empty()).map_or(Ok(0), parse_marker)?;
     let max = asked.min(PAGE_MAX);
     let mut found: Vec<(u16, Vec<u8>)> = Vec::new();
     let mut truncated = false;

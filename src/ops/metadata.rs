@@ -116,14 +116,21 @@ fn joined(headers: &Headers, name: &str) -> Option<String> {
 
 /// `aws-chunked` describes the transfer, not the object, and is never stored.
 fn without_aws_chunked(value: &str) -> String {
-    let kept: Vec<&str> =
-        value.split(',').map(str::trim).filter(|coding| !coding.eq_ignore_ascii_case("aws-chunked")).collect();
+    let kept: Vec<&str> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.eq_ignore_ascii_case("aws-chunked"))
+        .collect();
     if kept.len() == value.split(',').count() { value.to_owned() } else { kept.join(",") }
 }
 
 fn check_redirect(value: &str) -> Result<()> {
     let allowed = ["/", "http://", "https://"].iter().any(|prefix| value.starts_with(prefix));
-    if allowed && value.len() <= REDIRECT_BYTES_MAX { Ok(()) } else { Err(Code::InvalidRedirectLocation.into()) }
+    if allowed && value.len() <= REDIRECT_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(Code::InvalidRedirectLocation.into())
+    }
 }
 
 /// Reads `x-amz-storage-class`; `STANDARD` is the empty string.
@@ -150,7 +157,8 @@ pub fn parse_tagging_header(text: &str) -> Result<Vec<(String, String)>> {
     let query = Query::parse(text).ok_or_else(malformed)?;
     let tags: Vec<(String, String)> =
         query.iter().map(|(name, value)| (name.to_owned(), value.unwrap_or("").to_owned())).collect();
-    let duplicate = tags.iter().enumerate().any(|(at, (name, _))| tags[..at].iter().any(|(seen, _)| seen == name));
+    let duplicate =
+        tags.iter().enumerate().any(|(at, (name, _))| tags[..at].iter().any(|(seen, _)| seen == name));
     if duplicate {
         return Err(malformed());
     }
@@ -228,9 +236,12 @@ mod tests {
 
     #[test]
     fn aws_chunked_is_not_part_of_the_stored_encoding() {
-        for (sent, stored) in
-            [("gzip,aws-chunked", "gzip"), ("aws-chunked", ""), ("gzip, br", "gzip, br"), ("aws-chunked, gzip", "gzip")]
-        {
+        for (sent, stored) in [
+            ("gzip,aws-chunked", "gzip"),
+            ("aws-chunked", ""),
+            ("gzip, br", "gzip, br"),
+            ("aws-chunked, gzip", "gzip"),
+        ] {
             let system = read_system(&headers(&[("Content-Encoding", sent)])).expect("valid");
             assert_eq!(system.first().map_or("", |(_, value)| value.as_str()), stored, "{sent}");
         }

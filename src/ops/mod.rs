@@ -130,7 +130,12 @@ impl Context<'_> {
 /// # Errors
 /// `InvalidArgument` for two sub-resources at once, `NotImplemented` for an unknown one on a write,
 /// `MethodNotAllowed` for a combination that S3 does not have.
-pub fn route(method: Method, target: &Target, query: &Query, headers: &Headers) -> Result<&'static Operation> {
+pub fn route(
+    method: Method,
+    target: &Target,
+    query: &Query,
+    headers: &Headers,
+) -> Result<&'static Operation> {
     let scope = match (&target.bucket, &target.key) {
         (None, _) => Scope::Service,
         (Some(_), None) => Scope::Bucket,
@@ -139,7 +144,11 @@ pub fn route(method: Method, target: &Target, query: &Query, headers: &Headers) 
     let mut subs = query.iter().map(|(name, _)| name).filter(|name| table::is_sub_resource(name));
     let sub = subs.next().unwrap_or("");
     if let Some(second) = subs.find(|second| *second != sub) {
-        return Err(Error::invalid_argument("ResourceType", sub, format!("Conflicting query string parameters: {sub}, {second}")));
+        return Err(Error::invalid_argument(
+            "ResourceType",
+            sub,
+            format!("Conflicting query string parameters: {sub}, {second}"),
+        ));
     }
     if !matches!(method, Method::Get | Method::Head | Method::Options) {
         refuse_unknown_sub_resource(query)?;
@@ -152,14 +161,20 @@ pub fn route(method: Method, target: &Target, query: &Query, headers: &Headers) 
                 && row.sub == sub
                 && row.header.is_none_or(|header| headers.has(header))
         })
-        .ok_or_else(|| Error::new(Code::MethodNotAllowed).field("Method", method.as_str()).field("ResourceType", "BUCKET"))
+        .ok_or_else(|| {
+            Error::new(Code::MethodNotAllowed)
+                .field("Method", method.as_str())
+                .field("ResourceType", "BUCKET")
+        })
 }
 
 /// A write with a parameter that looks like a sub-resource (`?name`) but is none must not be taken
 /// for a plain write of the object or bucket.
 fn refuse_unknown_sub_resource(query: &Query) -> Result<()> {
     let unknown = query.iter().find(|(name, value)| {
-        value.unwrap_or("").is_empty() && !table::is_sub_resource(name) && !table::EMPTY_PARAMETERS.contains(name)
+        value.unwrap_or("").is_empty()
+            && !table::is_sub_resource(name)
+            && !table::EMPTY_PARAMETERS.contains(name)
     });
     match unknown {
         Some((name, _)) => Err(Error::with_message(

@@ -5,13 +5,13 @@
 //! unchanged, the object appears, the upload and all its parts go.
 
 use super::checksum::{BodyChecksums, Completion, MultipartChecksum, missing_part_checksum, part_algorithm};
+use super::conditions::{Current, WriteConditions};
 use super::list::parse_upload_id;
 use super::object_get::parse_part_number;
 use super::object_put::{
     NewVersion, Received, commit_version_with, owner_of_new, push_version_id, receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::conditions::{Current, WriteConditions};
 use super::{Context, metadata, read_small_body, xml_response};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
@@ -184,7 +184,8 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let unused = unused_pieces(&stored, &chosen);
         let outcome = commit_version_with(ctx, ctx.key(), version, &mut |current, batch| {
             condition.check(&Current::of(current))?;
-            batch.expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored.clone()));
+            batch
+                .expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored.clone()));
             batch.remove(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
             for (number, part_stored) in &stored {
                 batch.expect(keys::part(id, *number), Some(part_stored.clone()));
@@ -262,10 +263,11 @@ fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
             return Err(xml_reader::malformed("too many parts"));
         }
         let number = xml_reader::required(part.integer("PartNumber")?, "PartNumber")?;
-        let number = u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
-            let message = "Part number must be an integer between 1 and 10000, inclusive";
-            Error::invalid_argument("partNumber", &number.to_string(), message)
-        })?;
+        let number =
+            u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
+                let message = "Part number must be an integer between 1 and 10000, inclusive";
+                Error::invalid_argument("partNumber", &number.to_string(), message)
+            })?;
         if listed.last().is_some_and(|last| last.number >= number) {
             return Err(Code::InvalidPartOrder.into());
         }
@@ -413,7 +415,9 @@ fn object_checksum(
         }
     }
     let value = match kind {
-        ChecksumType::Composite => digest::composite(algorithm, digests.iter().map(|(bytes, _)| bytes.as_slice())),
+        ChecksumType::Composite => {
+            digest::composite(algorithm, digests.iter().map(|(bytes, _)| bytes.as_slice()))
+        }
         ChecksumType::FullObject => {
             let parts = digests.iter().map(|(bytes, size)| (bytes.as_slice(), *size));
             digest::full_object(algorithm, parts)
@@ -485,4 +489,3 @@ pub fn abort_all(ctx: &Context<'_>, bucket: &BucketName) -> Result<()> {
         .map_err(store_error)?;
     uploads.into_iter().try_for_each(|(key, id)| abort_upload(ctx, bucket, &key, id))
 }
-

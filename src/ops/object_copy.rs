@@ -4,6 +4,7 @@
 //! pieces through the same receiving step as an upload; nothing is held whole.
 
 use super::checksum::{part_algorithm, requested_algorithm};
+use super::conditions::{Current, Target, WriteConditions, check_copy_source};
 use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
@@ -11,7 +12,6 @@ use super::object_put::{
     NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
-use super::conditions::{Current, Target, WriteConditions, check_copy_source};
 use super::{Context, access, acl, metadata, range, xml_response};
 use crate::codec::digest::{Checksum, ChecksumType};
 use crate::codec::time::iso8601;
@@ -76,11 +76,14 @@ fn find_source(ctx: &Context<'_>) -> Result<Found> {
     let record = match found {
         Some(record) if !record.head.delete_marker => record,
         Some(_) if source.version.is_some() => {
-            let message = "The source of a copy request may not specifically refer to a delete marker by version id.";
+            let message =
+                "The source of a copy request may not specifically refer to a delete marker by version id.";
             return Err(Error::with_message(Code::InvalidRequest, message));
         }
         _ if !access::may_list(&bucket, ctx.identity) => return Err(Code::AccessDenied.into()),
-        _ if source.version.is_some() => return Err(Error::new(Code::NoSuchVersion).field("Key", source.key.as_str())),
+        _ if source.version.is_some() => {
+            return Err(Error::new(Code::NoSuchVersion).field("Key", source.key.as_str()));
+        }
         _ => return Err(Error::new(Code::NoSuchKey).field("Key", source.key.as_str())),
     };
     access::may_read(ctx, &record)?;
@@ -89,7 +92,10 @@ fn find_source(ctx: &Context<'_>) -> Result<Found> {
 }
 
 /// Opens the bytes of a source; looks for it again if it was replaced meanwhile.
-fn open_source(ctx: &Context<'_>, range_of: &dyn Fn(&Found) -> Result<Range<u64>>) -> Result<(Found, PieceReader, u64)> {
+fn open_source(
+    ctx: &Context<'_>,
+    range_of: &dyn Fn(&Found) -> Result<Range<u64>>,
+) -> Result<(Found, PieceReader, u64)> {
     for _ in 0..COPY_TRIES_MAX {
         let found = find_source(ctx)?;
         let range = range_of(&found)?;
@@ -132,7 +138,8 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         inline: received.inline,
         delete_marker: false,
     };
-    let record = commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
+    let record =
+        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = copied(&record);
     push_version_id(&mut response, ctx.bucket(), &record.head);
     push_source_version(&mut response, &found);
@@ -176,7 +183,12 @@ fn directive(ctx: &Context<'_>, name: &'static str) -> Result<bool> {
 }
 
 /// Copying an object onto itself is only allowed when it changes something.
-fn refuse_unchanged(ctx: &Context<'_>, found: &Found, replace_metadata: bool, storage_class: &str) -> Result<()> {
+fn refuse_unchanged(
+    ctx: &Context<'_>,
+    found: &Found,
+    replace_metadata: bool,
+    storage_class: &str,
+) -> Result<()> {
     let itself = found.source.bucket == *ctx.bucket_name()
         && found.source.key == *ctx.key()
         && found.source.version.is_none();

@@ -153,7 +153,11 @@ fn remove_version(
 }
 
 /// The newest of the older versions of a key.
-fn newest_older(ctx: &Context<'_>, bucket: &Bucket, key: &ObjectKey) -> Result<Option<(ObjectHead, Vec<u8>)>> {
+fn newest_older(
+    ctx: &Context<'_>,
+    bucket: &Bucket,
+    key: &ObjectKey,
+) -> Result<Option<(ObjectHead, Vec<u8>)>> {
     let range = keys::versions(&bucket.name, key.as_str());
     let mut found = None;
     ctx.service
@@ -163,9 +167,7 @@ fn newest_older(ctx: &Context<'_>, bucket: &Bucket, key: &ObjectKey) -> Result<O
             Visit::Stop
         })
         .map_err(store_error)?;
-    found
-        .map(|stored| Ok((ObjectRecord::decode_head(&stored).map_err(store_error)?, stored)))
-        .transpose()
+    found.map(|stored| Ok((ObjectRecord::decode_head(&stored).map_err(store_error)?, stored))).transpose()
 }
 
 /// One entry of a DeleteObjects request.

@@ -3,8 +3,8 @@
 //! Source: S3 API reference, GetObject and HeadObject.
 
 use super::object_put::{find_older_null, push_checksum, read_current};
-use super::service::{Bucket, Service, store_error};
 use super::range::{self, Selection};
+use super::service::{Bucket, Service, store_error};
 use super::{Context, access, checksum, conditions, metadata};
 use crate::codec::time;
 use crate::error::{Code, Error, Result};
@@ -251,7 +251,11 @@ fn apply_overrides(ctx: &Context<'_>, response: &mut Response) -> Result<()> {
             return Err(Error::with_message(Code::InvalidRequest, message));
         }
         if value.chars().any(char::is_control) {
-            return Err(Error::invalid_argument(parameter, value, "Header value must not contain control characters."));
+            return Err(Error::invalid_argument(
+                parameter,
+                value,
+                "Header value must not contain control characters.",
+            ));
         }
         response.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(header));
         response.push_header(header, value.to_owned());
@@ -284,7 +288,12 @@ fn read_inline(meta: &dyn MetaStore, piece: &Piece, range: &Range<u64>) -> Resul
     };
     let (start, end) = (range.start as usize, range.end as usize);
     if bytes.len() as u64 != piece.size || end > bytes.len() {
-        return Err(Error::internal(format!("body {} has {} bytes, not {}", piece.id.0, bytes.len(), piece.size)));
+        return Err(Error::internal(format!(
+            "body {} has {} bytes, not {}",
+            piece.id.0,
+            bytes.len(),
+            piece.size
+        )));
     }
     bytes.truncate(end);
     bytes.drain(..start);

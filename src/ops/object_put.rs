@@ -2,8 +2,8 @@
 //! ([`receive`]) and publishing a version ([`commit_version`]).
 
 use super::checksum::BodyChecksums;
-use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
 use super::conditions::{Current, WriteConditions};
+use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
 use super::{Context, metadata};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::hex;
@@ -45,7 +45,8 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         inline: received.inline,
         delete_marker: false,
     };
-    let committed = commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
+    let committed =
+        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", committed.head.etag));
     push_checksum(&mut response, &committed);
     push_version_id(&mut response, ctx.bucket(), &committed.head);
@@ -90,11 +91,13 @@ fn check_now(ctx: &Context<'_>, condition: &WriteConditions) -> Result<()> {
 }
 
 /// The newest version of a key with its stored form.
-pub fn read_current(service: &Service, bucket: &Bucket, key: &ObjectKey) -> Result<Option<(ObjectRecord, Vec<u8>)>> {
+pub fn read_current(
+    service: &Service,
+    bucket: &Bucket,
+    key: &ObjectKey,
+) -> Result<Option<(ObjectRecord, Vec<u8>)>> {
     let stored = service.meta.get(&keys::object(&bucket.name, key.as_str())).map_err(store_error)?;
-    stored
-        .map(|stored| Ok((ObjectRecord::decode(&stored).map_err(store_error)?, stored)))
-        .transpose()
+    stored.map(|stored| Ok((ObjectRecord::decode(&stored).map_err(store_error)?, stored))).transpose()
 }
 
 /// A body that has been received, verified and stored, but that no record names yet.
@@ -171,7 +174,12 @@ pub type Stored = (Option<Piece>, Vec<(BlobId, Vec<u8>)>);
 ///
 /// # Errors
 /// What the reader fails with, and what the store says. Nothing is kept then.
-pub fn store(ctx: &Context<'_>, reader: &mut dyn Read, length: Option<u64>, location: &str) -> Result<Stored> {
+pub fn store(
+    ctx: &Context<'_>,
+    reader: &mut dyn Read,
+    length: Option<u64>,
+    location: &str,
+) -> Result<Stored> {
     let blobs = ctx.service.blobs_of(location)?;
     let inline_max = blobs.inline_max();
     let mut head = Vec::new();
@@ -360,7 +368,5 @@ pub fn find_older_null(
             Err(_) => Visit::Next,
         })
         .map_err(store_error)?;
-    found
-        .map(|stored| Ok((ObjectRecord::decode(&stored).map_err(store_error)?, stored)))
-        .transpose()
+    found.map(|stored| Ok((ObjectRecord::decode(&stored).map_err(store_error)?, stored))).transpose()
 }

@@ -110,7 +110,8 @@ mod tests {
     #[track_caller]
     fn check(host: &str, path: &str, expected: (&str, Option<&str>, Option<&str>)) {
         let known = ["s3.amazonaws.com".to_owned(), "eu.s3.amazonaws.com".to_owned()];
-        let target = Target::resolve(Some(host), path, &Hosts { known: &known, strict: false }).expect("resolves");
+        let target =
+            Target::resolve(Some(host), path, &Hosts { known: &known, strict: false }).expect("resolves");
         let bucket = target.bucket.as_ref().map(BucketName::as_str);
         let key = target.key.as_ref().map(ObjectKey::as_str);
         assert_eq!((target.endpoint.as_str(), bucket, key), expected, "{host} {path}");
@@ -136,7 +137,10 @@ mod tests {
     fn what_cannot_be_read_is_refused() {
         let hosts = Hosts { known: &[], strict: true };
         for (host, path) in [("a b", "/"), ("x/y", "/"), ("h", "/abc/%zz"), ("h", "/abc/%ff"), ("h", "*")] {
-            assert!(Target::resolve(Some(host), path, &Hosts { known: &[], strict: false }).is_err(), "{host} {path}");
+            assert!(
+                Target::resolve(Some(host), path, &Hosts { known: &[], strict: false }).is_err(),
+                "{host} {path}"
+            );
         }
         assert!(Target::resolve(Some("elsewhere"), "/", &hosts).is_err());
         assert!(Target::resolve(Some("127.0.0.1"), "/", &hosts).is_ok());
