@@ -343,7 +343,7 @@ fn note_variables(variables: &BTreeMap<String, String>, notes: &mut Vec<Note>) {
 }
 
 /// The stronger of a specific setting and the general one; of equals the specific one.
-fn stronger<'a>(raw: &'a Raw, specific: Id, general: Id) -> Option<(Id, &'a Given)> {
+fn stronger(raw: &Raw, specific: Id, general: Id) -> Option<(Id, &Given)> {
     let (specific, general) =
         (raw.get(specific).map(|given| (specific, given)), raw.get(general).map(|given| (general, given)));
     match (specific, general) {
