@@ -1,4 +1,5 @@
 //! Configuration through the real binary: what starts, what does not, and what it says.
+#![allow(clippy::unwrap_used)] // What tests are made of may unwrap as tests do.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
