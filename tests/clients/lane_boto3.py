@@ -229,9 +229,9 @@ def presigned_urls():
             same("content", f.fetch(url), b"put by URL")
             same("method", status_of(url, "DELETE"), 403)
             same("other key", status_of(url.replace("signed/", "signe/", 1)), 403)
+            same("no signature", status_of(url.split("?")[0]), 403)
             url = s3.generate_presigned_url("list_objects_v2", {"Bucket": BUCKET, "Prefix": "signed/"})
             assert b"<Key>signed/" in f.fetch(url)
-            same("no signature", status_of(f"{f.ENDPOINT}/{BUCKET}/{key}"), 403)
 
 
 def status_of(url, method="GET"):
@@ -444,7 +444,7 @@ def errors():
 
         refused("InvalidArgument", 400, S3.upload_part, **target, PartNumber=10_001, Body=b"")
         refused("EntityTooSmall", 400, lambda: complete((1, etags[0]), (2, etags[1])))
-        refused("InvalidPart", 400, lambda: complete((1, etags[0]), (3, etags[1])))
+        refused("InvalidPart", 400, lambda: complete((3, etags[1])))
         refused("InvalidPartOrder", 400, lambda: complete((2, etags[1]), (1, etags[0])))
         uploads = S3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
         same("uploads", [u["UploadId"] for u in uploads], [upload_id])
@@ -472,7 +472,7 @@ def deletes():
             doomed = [{"Key": key} for key in keys[start:start + 1000]]
             answer = S3.delete_objects(Bucket=BUCKET, Delete={"Objects": doomed})
             same("errors", answer.get("Errors", []), [])
-            same("deleted", [d["Key"] for d in answer["Deleted"]], [d["Key"] for d in doomed])
+            same("deleted", {d["Key"] for d in answer["Deleted"]}, {d["Key"] for d in doomed})
         same("rest", listed(), [])
         S3.delete_bucket(Bucket=BUCKET)
         assert BUCKET not in [b["Name"] for b in S3.list_buckets()["Buckets"]]
