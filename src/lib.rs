@@ -1,15 +1,21 @@
 //! s3pail: a small, synchronous, S3-compatible object storage server.
 //!
 //! The binary of the same name is one user of this library. Modules in suggested reading order:
-//! [`http`] (what a request and a response are), [`ops`] (the table of S3 operations and the
-//! operations themselves), [`auth`] (signatures and accounts), [`model`] (names and records),
-//! [`storage`] (the two traits that every backend implements), [`config`], [`error`], [`codec`].
+//! [`server`] (the life of a server), [`s3`] (what a request goes through), [`ops`] (the table of S3
+//! operations and the operations themselves), [`auth`] (signatures and accounts), [`model`] (names
+//! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
+//! folder that knows sockets), [`config`], [`error`], [`codec`].
 
 pub mod auth;
 pub mod codec;
 pub mod config;
 pub mod error;
+pub mod healthcheck;
 pub mod http;
 pub mod log;
 pub mod model;
+pub mod ops;
+pub mod s3;
+pub mod server;
+pub mod signals;
 pub mod storage;

@@ -117,7 +117,7 @@ pub fn parse_basic(text: &str) -> Option<Millis> {
     if bytes.len() != 16 || bytes[8] != b'T' || bytes[15] != b'Z' {
         return None;
     }
-    civil(&text.get(0..8)?, &text.get(9..15)?, 0)
+    civil(text.get(0..8)?, text.get(9..15)?, 0)
 }
 
 /// Reads `2026-11-22T19:30:00Z`, with or without a fraction, and a bare `2026-11-22`.

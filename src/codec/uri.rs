@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(query.get("acl"), Some(""));
         assert_eq!(query.get("prefix"), Some("a b/"));
         assert_eq!(query.get("y"), None);
-        assert_eq!(query.iter().nth(0), Some(("acl", None)));
+        assert_eq!(query.iter().next(), Some(("acl", None)));
         assert!(Query::parse("a=%zz").is_none());
     }
 }

@@ -57,6 +57,11 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// Escaped text.
+    pub fn text(&mut self, text: &str) {
+        escape(text, &mut self.text);
+    }
+
     /// An element with a number.
     pub fn number(&mut self, name: &str, number: u64) {
         self.element(name, &number.to_string());

@@ -13,6 +13,18 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::ops::Range;
 
+pub mod engine;
+pub mod limits;
+#[cfg(feature = "tiny-http")]
+pub mod tiny;
+
+mod connection;
+mod framing;
+mod head;
+mod incoming;
+mod input;
+mod reply;
+
 /// The request methods that S3 has, and everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -75,10 +87,16 @@ impl Headers {
         Headers::default()
     }
 
+    /// An empty list with room for that many fields and bytes of text.
+    pub fn with_capacity(fields: usize, text_bytes: usize) -> Headers {
+        Headers { text: String::with_capacity(text_bytes), fields: Vec::with_capacity(fields) }
+    }
+
     /// Appends a field; the name is put into lower case.
     pub fn push(&mut self, name: &str, value: &str) {
         let start = self.text.len();
-        self.text.extend(name.chars().map(|c| c.to_ascii_lowercase()));
+        self.text.push_str(name);
+        self.text[start..].make_ascii_lowercase();
         let middle = self.text.len();
         self.text.push_str(value);
         self.fields.push((start..middle, middle..self.text.len()));

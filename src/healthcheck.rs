@@ -1,0 +1,107 @@
+//! `s3pail healthcheck`: asks a running server for `/live`, so that an image without a shell or curl can
+//! say whether it is well.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+
+/// How long the whole question may take.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
+/// The status line is all that is read of the answer: `HTTP/1.1 200`.
+const STATUS_LINE_BYTES: usize = 12;
+
+/// Asks the first address of `config`. `Ok` when the server answered with a 2xx status, otherwise why
+/// not. Over TLS only the connection is tried: the certificate is for clients, not for loopback.
+pub fn ask(config: &Config) -> Result<(), String> {
+    let Some(address) = config.listen.first().copied().map(reachable) else {
+        return Err("there is no address to ask".to_owned());
+    };
+    let failed = |error: io::Error| format!("http://{address}/live: {error}");
+    let started = Instant::now();
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE).map_err(failed)?;
+    if config.tls.is_some() {
+        return Ok(());
+    }
+    stream.set_write_timeout(Some(ANSWER_DEADLINE)).map_err(failed)?;
+    let request = format!("GET /live HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let status = read_status(&mut stream, started).map_err(failed)?;
+    match &status {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', b'2', _, _] => Ok(()),
+        _ => Err(format!("http://{address}/live: answered {:?}", String::from_utf8_lossy(&status))),
+    }
+}
+
+/// The address to ask when the server listens on all of them.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+fn read_status(stream: &mut TcpStream, started: Instant) -> io::Result<[u8; STATUS_LINE_BYTES]> {
+    let mut status = [0; STATUS_LINE_BYTES];
+    let mut filled = 0;
+    while filled < status.len() {
+        let left = ANSWER_DEADLINE.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut status[filled..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => filled += count,
+        }
+    }
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn check(answer: &'static str) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = Config { listen: vec![listener.local_addr().unwrap()], ..Config::in_memory() };
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 9];
+            stream.read_exact(&mut request).unwrap();
+            assert_eq!(&request, b"GET /live");
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let result = ask(&config);
+        server.join().unwrap();
+        result
+    }
+
+    #[test]
+    fn only_a_2xx_answer_is_healthy() {
+        assert_eq!(check("HTTP/1.1 200 OK\r\n\r\n"), Ok(()));
+        for answer in ["HTTP/1.1 503 Slow Down\r\n\r\n", "SSH-2.0-x 200 OK", "HTTP/1.1 2", ""] {
+            assert!(check(answer).is_err(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn nobody_listening_is_not_healthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = Config { listen: vec![listener.local_addr().unwrap()], ..Config::in_memory() };
+        drop(listener);
+        assert!(ask(&config).is_err());
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_asked_on_loopback() {
+        assert_eq!(reachable("0.0.0.0:1".parse().unwrap()).to_string(), "127.0.0.1:1");
+        assert_eq!(reachable("[::]:1".parse().unwrap()).to_string(), "[::1]:1");
+        assert_eq!(reachable("10.0.0.1:1".parse().unwrap()).to_string(), "10.0.0.1:1");
+    }
+}

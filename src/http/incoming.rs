@@ -1,0 +1,298 @@
+//! A request body as the handler reads it: the framing removed, the deadlines held, `100 Continue` sent
+//! at the first read.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::framing::{Framing, Malformed, Step};
+use super::input::Input;
+use super::limits::Limits;
+
+/// How long a read waits before deadlines are looked at. Short, because the same time-out bounds how long
+/// a worker stays with a connection that may send its next request at once.
+pub const READ_SLICE: Duration = Duration::from_millis(5);
+
+/// The same once a body has stalled, so that a stalled body costs four wake-ups a second.
+const STALLED_SLICE_MAX: Duration = Duration::from_millis(250);
+
+/// How long a write waits before its deadline is looked at.
+const WRITE_SLICE_MAX: Duration = Duration::from_secs(1);
+
+/// Reads for less go through the buffer, so that a handler that reads byte by byte costs no system calls.
+const DIRECT_BYTES_MIN: usize = 4 * 1024;
+
+/// A socket with what bounds its use.
+#[derive(Clone, Copy)]
+pub struct Wire<'a> {
+    /// The socket, blocking, with its time-outs set by [`Wire::prepare`].
+    pub stream: &'a TcpStream,
+    /// The limits.
+    pub limits: &'a Limits,
+    /// Set when the grace period of a stop is over.
+    pub abandoned: &'a AtomicBool,
+}
+
+impl Wire<'_> {
+    /// Sets the options of a new socket.
+    pub fn prepare(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
+        // Linux gives new sockets in blocking mode; elsewhere they inherit the listener's.
+        #[cfg(not(target_os = "linux"))]
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ_SLICE))?;
+        stream.set_write_timeout(Some(limits.write_inactivity.min(WRITE_SLICE_MAX)))
+    }
+
+    /// Writes everything, and returns how much was written when that fails.
+    pub fn write_all(&self, bytes: &[u8]) -> Result<(), usize> {
+        let mut written = 0;
+        let mut progress = None;
+        while written < bytes.len() {
+            let mut stream = self.stream;
+            match stream.write(&bytes[written..]) {
+                Ok(0) => return Err(written),
+                Ok(count) => {
+                    written += count;
+                    progress = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => {
+                    // The first slice has passed already when the clock is first read.
+                    let since = progress.get_or_insert_with(Instant::now);
+                    let slice = self.limits.write_inactivity.min(WRITE_SLICE_MAX);
+                    let late = since.elapsed() + slice >= self.limits.write_inactivity;
+                    if late || self.abandoned.load(Ordering::Relaxed) {
+                        return Err(written);
+                    }
+                }
+                Err(_) => return Err(written),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a socket time-out struck; its kind differs between systems.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The body of the request that is being handled.
+pub struct Incoming<'a> {
+    wire: Wire<'a>,
+    input: &'a mut Input,
+    framing: Framing,
+    /// Whether the client waits for `100 Continue`.
+    continue_due: bool,
+    failed: Option<io::ErrorKind>,
+    stalled: bool,
+    rate: Rate,
+}
+
+/// What is left of a body when its request has been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing: the next request follows.
+    Nothing,
+    /// A bounded number of bytes, then the next request.
+    Bounded(Framing),
+    /// Too much, or nobody knows: the connection must be closed.
+    Unbounded,
+}
+
+impl<'a> Incoming<'a> {
+    /// A body that has not been read.
+    pub fn new(wire: Wire<'a>, input: &'a mut Input, framing: Framing, continue_due: bool) -> Incoming<'a> {
+        let continue_due = continue_due && !framing.is_complete();
+        let rate = Rate::default();
+        Incoming { wire, input, framing, continue_due, failed: None, stalled: false, rate }
+    }
+
+    /// What the client still has to send. Looks only at what has arrived, so it takes no time.
+    pub fn finish(mut self) -> Rest {
+        if self.stalled {
+            // Failure leaves a longer time-out, which only costs a worker some milliseconds.
+            let _ = self.wire.stream.set_read_timeout(Some(READ_SLICE));
+        }
+        // Whether a client that was not invited sends its body cannot be known (RFC 9110 section 10.1.1).
+        if self.failed.is_some() || self.continue_due {
+            return Rest::Unbounded;
+        }
+        match discard(&mut self.framing, self.input) {
+            Ok(_) if self.framing.is_complete() => Rest::Nothing,
+            Ok(_) => match self.framing.remaining() {
+                Some(bytes) if bytes <= self.wire.limits.drain_bytes_max => Rest::Bounded(self.framing),
+                _ => Rest::Unbounded,
+            },
+            Err(Malformed) => Rest::Unbounded,
+        }
+    }
+
+    fn read_content(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        if self.continue_due {
+            self.invite()?;
+        }
+        let mut copied = 0;
+        while copied < target.len() {
+            let (passed, step) = self.framing.step(self.input.bytes()).map_err(|Malformed| {
+                io::Error::new(io::ErrorKind::InvalidData, "the chunked coding is malformed")
+            })?;
+            self.input.consume(passed);
+            let room = &mut target[copied..];
+            let count = match step {
+                Step::End => break,
+                Step::Content(left) if !self.input.is_empty() => self.copy(room, left),
+                _ if copied > 0 => break,
+                Step::Content(left) if room.len() >= DIRECT_BYTES_MIN => self.receive_content(room, left)?,
+                Step::Content(_) | Step::More => {
+                    self.receive(|input, mut stream| input.fill(&mut stream))?;
+                    continue;
+                }
+            };
+            self.framing.take(count as u64);
+            copied += count;
+        }
+        Ok(copied)
+    }
+
+    /// Sends `100 Continue`, unless the body is already arriving (RFC 9110 section 10.1.1 allows that).
+    fn invite(&mut self) -> io::Result<()> {
+        self.continue_due = false;
+        if !self.input.is_empty() {
+            return Ok(());
+        }
+        let written = self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+        written.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn copy(&mut self, target: &mut [u8], left: u64) -> usize {
+        let bytes = self.input.bytes();
+        let count = at_most(target.len().min(bytes.len()), left);
+        target[..count].copy_from_slice(&bytes[..count]);
+        self.input.consume(count);
+        count
+    }
+
+    /// Content goes from the socket to its target without a copy.
+    fn receive_content(&mut self, target: &mut [u8], left: u64) -> io::Result<usize> {
+        let count = at_most(target.len(), left);
+        let target = &mut target[..count];
+        self.receive(|_, mut stream| stream.read(target))
+    }
+
+    /// Reads once, however many slices that takes within the deadlines.
+    fn receive(
+        &mut self,
+        mut read: impl FnMut(&mut Input, &TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let begun = Instant::now();
+        loop {
+            match read(self.input, self.wire.stream) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.rate.note(count, begun.elapsed(), self.wire.limits)?;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => {
+                    let late = begun.elapsed() >= self.wire.limits.body_inactivity;
+                    if late || self.wire.abandoned.load(Ordering::Relaxed) {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    self.stall();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn stall(&mut self) {
+        if !self.stalled {
+            self.stalled = true;
+            let slice = self.wire.limits.body_inactivity.min(STALLED_SLICE_MAX).max(READ_SLICE);
+            // Failure only means more wake-ups.
+            let _ = self.wire.stream.set_read_timeout(Some(slice));
+        }
+    }
+}
+
+impl Read for Incoming<'_> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        if let Some(kind) = self.failed {
+            return Err(kind.into());
+        }
+        let result = self.read_content(target);
+        if let Err(error) = &result {
+            self.failed = Some(error.kind());
+        }
+        result
+    }
+}
+
+fn at_most(count: usize, left: u64) -> usize {
+    usize::try_from(left).map_or(count, |left| count.min(left))
+}
+
+/// Drops the part of a body that has arrived. Returns how many bytes that were.
+pub fn discard(framing: &mut Framing, input: &mut Input) -> Result<u64, Malformed> {
+    let mut dropped = 0;
+    loop {
+        let (passed, step) = framing.step(input.bytes())?;
+        input.consume(passed);
+        dropped += passed as u64;
+        match step {
+            Step::Content(left) if !input.is_empty() => {
+                let count = at_most(input.bytes().len(), left);
+                input.consume(count);
+                framing.take(count as u64);
+                dropped += count as u64;
+            }
+            Step::Content(_) | Step::More | Step::End => return Ok(dropped),
+        }
+    }
+}
+
+/// Holds the minimum rate. Only the time in which the server waits for the client counts, so that a slow
+/// disk is not held against it.
+#[derive(Default)]
+struct Rate {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Rate {
+    fn note(&mut self, count: usize, waited: Duration, limits: &Limits) -> io::Result<()> {
+        self.bytes += count as u64;
+        self.waited += waited;
+        if self.waited < limits.body_rate_window {
+            return Ok(());
+        }
+        let least = (limits.body_rate_min as f64 * self.waited.as_secs_f64()) as u64;
+        if self.bytes < least {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        *self = Rate::default();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_body_is_judged_after_its_window() {
+        let limits = Limits::default();
+        let mut rate = Rate::default();
+        for _ in 0..5 {
+            assert!(rate.note(1, Duration::from_secs(10), &limits).is_ok());
+        }
+        assert!(rate.note(1, Duration::from_secs(10), &limits).is_err());
+        let mut rate = Rate::default();
+        for _ in 0..100 {
+            assert!(rate.note(10 * 1024, Duration::from_secs(10), &limits).is_ok());
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The records of an open multipart upload and of its parts.
+
+use super::codec::{Decoder, Encoder, Result};
+use super::object::{ObjectDetail, Piece};
+use crate::codec::digest::{ChecksumAlgorithm, ChecksumType};
+use serde::{Deserialize, Serialize};
+
+/// An open upload: everything the object will have, said at its creation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRecord {
+    /// When it was created, in milliseconds.
+    pub created_ms: u64,
+    /// Canonical id of the account that will own the object.
+    pub owner: String,
+    /// Canonical id, or user ARN, of who created it.
+    pub initiator: String,
+    /// Display name of who created it.
+    pub initiator_name: String,
+    /// The storage class; empty means `STANDARD`.
+    #[serde(default)]
+    pub storage_class: String,
+    /// Checksum algorithm and type, if one was asked for.
+    #[serde(default)]
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Metadata, tags and grants of the object to be.
+    #[serde(default)]
+    pub detail: ObjectDetail,
+    /// The location its parts go to; empty for the only one.
+    #[serde(default)]
+    pub location: String,
+}
+
+impl UploadRecord {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        Encoder::new().finish(self)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`crate::storage::StorageError::Corrupt`].
+    pub fn decode(bytes: &[u8]) -> Result<UploadRecord> {
+        Decoder::new(bytes)?.tail()
+    }
+}
+
+/// A part of an open upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// When it was uploaded, in milliseconds.
+    pub modified_ms: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its ETag, without quotes: the MD5 of its bytes in hexadecimal.
+    pub etag: String,
+    /// Its checksum in base64, by the algorithm of the upload (or the one the client sent).
+    #[serde(default)]
+    pub checksum: Option<(ChecksumAlgorithm, String)>,
+    /// Where its bytes are.
+    pub pieces: Vec<Piece>,
+}
+
+impl PartRecord {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        Encoder::new().finish(self)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`crate::storage::StorageError::Corrupt`].
+    pub fn decode(bytes: &[u8]) -> Result<PartRecord> {
+        Decoder::new(bytes)?.tail()
+    }
+}

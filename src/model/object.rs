@@ -1,0 +1,253 @@
+//! The record of one version of a key: an object or a delete marker.
+
+use super::SortedId;
+use super::acl::Acl;
+use super::codec::{Decoder, Encoder, Result};
+use crate::codec::digest::{ChecksumAlgorithm, ChecksumType};
+use crate::storage::{BlobId, StorageError};
+use serde::{Deserialize, Serialize};
+
+/// What a listing shows of a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHead {
+    /// A delete marker has neither body nor detail.
+    pub delete_marker: bool,
+    /// Written while the bucket was not versioned (or suspended): clients call it `null`.
+    pub null_version: bool,
+    /// The id; also of null versions, where it only orders.
+    pub id: SortedId,
+    /// Last-Modified in milliseconds.
+    pub modified_ms: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// The ETag without quotes; empty for a delete marker.
+    pub etag: String,
+    /// Canonical id of the owner.
+    pub owner: String,
+    /// The storage class; empty means `STANDARD`.
+    pub storage_class: String,
+    /// Checksum algorithm and type, if there is a checksum.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+}
+
+impl ObjectHead {
+    /// The version id as clients see it.
+    pub fn version_id(&self) -> String {
+        if self.null_version { "null".to_owned() } else { self.id.to_string() }
+    }
+
+    /// The storage class as clients see it.
+    pub fn storage_class(&self) -> &str {
+        if self.storage_class.is_empty() { "STANDARD" } else { &self.storage_class }
+    }
+}
+
+/// Where a run of an object's bytes is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The name of the body.
+    pub id: BlobId,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Kept as a record rather than in a blob store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inline: bool,
+    /// The location whose store has it; empty for the only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub location: String,
+}
+
+/// A part of an object that was uploaded in parts, for `partNumber` reads and GetObjectAttributes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectPart {
+    /// Its number, 1 to 10000.
+    pub number: u16,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its checksum in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}
+
+/// What only a read of the object itself needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectDetail {
+    /// System metadata by lower-case header name: `content-type`, `cache-control`, ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// User metadata: what follows `x-amz-meta-`, in lower case, and the value byte for byte.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<(String, String)>,
+    /// Tags in the order given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<(String, String)>,
+    /// The grants; empty means private.
+    #[serde(default, skip_serializing_if = "acl_is_empty")]
+    pub acl: Acl,
+    /// Where the bytes are, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pieces: Vec<Piece>,
+    /// The parts it was uploaded in; empty for a single PUT or a copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<ObjectPart>,
+    /// The checksum in base64, with `-N` when composite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}
+
+fn acl_is_empty(acl: &Acl) -> bool {
+    acl.grants.is_empty()
+}
+
+/// One version of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRecord {
+    /// What listings show.
+    pub head: ObjectHead,
+    /// The rest.
+    pub detail: ObjectDetail,
+}
+
+const DELETE_MARKER: u8 = 1;
+const NULL_VERSION: u8 = 2;
+const COMPOSITE: u8 = 4;
+
+impl ObjectRecord {
+    /// A delete marker.
+    pub fn delete_marker(id: SortedId, null_version: bool, modified_ms: u64, owner: String) -> ObjectRecord {
+        let head = ObjectHead {
+            delete_marker: true,
+            null_version,
+            id,
+            modified_ms,
+            size: 0,
+            etag: String::new(),
+            owner,
+            storage_class: String::new(),
+            checksum: None,
+        };
+        ObjectRecord { head, detail: ObjectDetail::default() }
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        let head = &self.head;
+        let composite = matches!(head.checksum, Some((_, ChecksumType::Composite)));
+        let mut encoder = Encoder::new();
+        encoder.u8(u8::from(head.delete_marker) * DELETE_MARKER
+            | u8::from(head.null_version) * NULL_VERSION
+            | u8::from(composite) * COMPOSITE);
+        encoder.u8(head.checksum.map_or(0, |(algorithm, _)| algorithm.stored_number()));
+        encoder.raw(&head.id.0);
+        encoder.u64(head.modified_ms);
+        encoder.u64(head.size);
+        encoder.text(&head.etag);
+        encoder.text(&head.owner);
+        encoder.text(&head.storage_class);
+        encoder.finish(&self.detail)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`].
+    pub fn decode(bytes: &[u8]) -> Result<ObjectRecord> {
+        let (head, decoder) = decode_head(bytes)?;
+        Ok(ObjectRecord { head, detail: decoder.tail()? })
+    }
+
+    /// Reads only what a listing needs.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`].
+    pub fn decode_head(bytes: &[u8]) -> Result<ObjectHead> {
+        decode_head(bytes).map(|(head, _)| head)
+    }
+}
+
+fn decode_head(bytes: &[u8]) -> Result<(ObjectHead, Decoder<'_>)> {
+    let mut decoder = Decoder::new(bytes)?;
+    let flags = decoder.u8()?;
+    let kind = if flags & COMPOSITE != 0 { ChecksumType::Composite } else { ChecksumType::FullObject };
+    let checksum = match decoder.u8()? {
+        0 => None,
+        number => Some((
+            ChecksumAlgorithm::from_stored_number(number)
+                .ok_or_else(|| StorageError::Corrupt(format!("record: checksum algorithm {number}")))?,
+            kind,
+        )),
+    };
+    let head = ObjectHead {
+        delete_marker: flags & DELETE_MARKER != 0,
+        null_version: flags & NULL_VERSION != 0,
+        checksum,
+        id: SortedId(decoder.raw()?),
+        modified_ms: decoder.u64()?,
+        size: decoder.u64()?,
+        etag: decoder.text()?.to_owned(),
+        owner: decoder.text()?.to_owned(),
+        storage_class: decoder.text()?.to_owned(),
+    };
+    Ok((head, decoder))
+}
+
+impl ChecksumAlgorithm {
+    /// The number in stored records. Never reused, never renumbered.
+    fn stored_number(self) -> u8 {
+        match self {
+            ChecksumAlgorithm::Crc32 => 1,
+            ChecksumAlgorithm::Crc32c => 2,
+            ChecksumAlgorithm::Crc64Nvme => 3,
+            ChecksumAlgorithm::Sha1 => 4,
+            ChecksumAlgorithm::Sha256 => 5,
+            ChecksumAlgorithm::Md5 => 6,
+            ChecksumAlgorithm::Sha512 => 7,
+            ChecksumAlgorithm::XxHash64 => 8,
+            ChecksumAlgorithm::XxHash3 => 9,
+            ChecksumAlgorithm::XxHash128 => 10,
+        }
+    }
+
+    fn from_stored_number(number: u8) -> Option<ChecksumAlgorithm> {
+        use ChecksumAlgorithm::{
+            Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256, Sha512, XxHash3, XxHash64, XxHash128,
+        };
+        [Crc32, Crc32c, Crc64Nvme, Sha1, Sha256, Md5, Sha512, XxHash64, XxHash3, XxHash128]
+            .into_iter()
+            .find(|algorithm| algorithm.stored_number() == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        let record = ObjectRecord {
+            head: ObjectHead {
+                delete_marker: false,
+                null_version: true,
+                id: SortedId::new(1, None),
+                modified_ms: 1_795_375_800_123,
+                size: 42,
+                etag: "d41d8cd98f00b204e9800998ecf8427e-2".to_owned(),
+                owner: "o".repeat(64),
+                storage_class: String::new(),
+                checksum: Some((ChecksumAlgorithm::Crc32c, ChecksumType::Composite)),
+            },
+            detail: ObjectDetail {
+                headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
+                metadata: vec![("naïve".to_owned(), "é\t\"<".to_owned())],
+                pieces: vec![Piece {
+                    id: BlobId("00".to_owned()),
+                    size: 42,
+                    inline: true,
+                    location: String::new(),
+                }],
+                ..ObjectDetail::default()
+            },
+        };
+        assert_eq!(ObjectRecord::decode(&record.encode()).expect("whole"), record);
+    }
+}

@@ -1,0 +1,69 @@
+//! The paths that are not S3's: health.
+//!
+//! Routes and bodies are Scality S3 Server's; `/live` and `/ready` are what container tools poll.
+
+use super::service::Service;
+use crate::http::{Method, Response, ResponseBody};
+use std::net::SocketAddr;
+
+/// `/live` and `/ready`: 200 when requests would succeed.
+pub fn health(service: &Service) -> Response {
+    let healthy = [service.meta.health(), service.blobs.health()].iter().all(|health| health.code == 200);
+    json(if healthy { 200 } else { 503 }, "{}")
+}
+
+/// Everything under `/_/`.
+pub fn internal(service: &Service, method: Method, path: &str, peer: Option<SocketAddr>) -> Response {
+    if path != "/_/healthcheck" && !path.starts_with("/_/healthcheck/") {
+        return json(404, "{\"code\":\"NotFound\",\"message\":\"There is nothing here.\"}");
+    }
+    let allowed = peer.is_some_and(|peer| {
+        service.config.health_allow_from.iter().any(|network| network.contains(peer.ip().to_canonical()))
+    });
+    if !allowed {
+        return json(403, "[]");
+    }
+    if !matches!(method, Method::Get | Method::Post | Method::Head) {
+        return json(400, "[]");
+    }
+    if path != "/_/healthcheck/deep" {
+        return json(200, "{}");
+    }
+    deep(service)
+}
+
+/// The answer with an entry per backend; 500 if any of them fails.
+fn deep(service: &Service) -> Response {
+    let entries = [
+        (service.config.data.as_str(), service.blobs.health()),
+        (
+            if service.config.metadata == crate::config::Backend::Memory {
+                "memorybucket"
+            } else {
+                "bucketfile"
+            },
+            service.meta.health(),
+        ),
+    ];
+    let mut body = serde_json::Map::new();
+    for (name, health) in &entries {
+        let mut entry = serde_json::Map::new();
+        let key = if health.code == 200 { "message" } else { "error" };
+        entry.insert("code".to_owned(), health.code.into());
+        entry.insert(key.to_owned(), health.message.clone().into());
+        body.insert((*name).to_owned(), entry.into());
+    }
+    body.insert("vaultMem".to_owned(), serde_json::json!({ "code": 200, "message": "OK" }));
+    body.insert(
+        "durability".to_owned(),
+        serde_json::json!({ "code": 200, "message": service.config.sync.as_str() }),
+    );
+    let healthy = entries.iter().all(|(_, health)| health.code == 200);
+    json(if healthy { 200 } else { 500 }, &serde_json::Value::from(body).to_string())
+}
+
+fn json(status: u16, body: &str) -> Response {
+    Response::new(status)
+        .header("Content-Type", "application/json")
+        .body(ResponseBody::Bytes(body.as_bytes().to_vec()))
+}

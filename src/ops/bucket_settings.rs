@@ -1,0 +1,108 @@
+//! The settings of a bucket: versioning, and what S3 says of settings that were never made.
+//!
+//! Source: S3 API reference, PutBucketVersioning and the Get operations of each sub-resource.
+
+use super::bucket::SMALL_BODY_BYTES_MAX;
+use super::{Context, read_small_body, xml_response};
+use crate::codec::xml_reader;
+use crate::codec::xml_writer::XmlWriter;
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, Response};
+use crate::model::bucket::Versioning;
+
+/// GetBucketVersioning.
+pub fn get_versioning(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    let mut xml = XmlWriter::document("VersioningConfiguration");
+    match ctx.bucket().record.versioning {
+        Versioning::Unversioned => {}
+        Versioning::Enabled => xml.element("Status", "Enabled"),
+        Versioning::Suspended => xml.element("Status", "Suspended"),
+    }
+    Ok(xml_response(200, xml.end("VersioningConfiguration")))
+}
+
+/// PutBucketVersioning.
+pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
+    let body = read_small_body(body, SMALL_BODY_BYTES_MAX)?;
+    let document = xml_reader::parse(&body)?;
+    let root = document.root("VersioningConfiguration")?;
+    let versioning = match root.text("Status")?.as_deref() {
+        Some("Enabled") => Versioning::Enabled,
+        Some("Suspended") => Versioning::Suspended,
+        _ => return Err(Code::IllegalVersioningConfigurationException.into()),
+    };
+    if root.text("MfaDelete")?.as_deref() == Some("Enabled") {
+        return Err(Error::with_message(Code::NotImplemented, "MFA delete is not supported."));
+    }
+    ctx.service.update_bucket(ctx.bucket_name(), &mut |record| {
+        if record.object_lock && versioning != Versioning::Enabled {
+            let message = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.";
+            return Err(Error::with_message(Code::InvalidBucketState, message));
+        }
+        record.versioning = versioning;
+        Ok(())
+    })?;
+    Ok(Response::new(200))
+}
+
+/// What S3 answers for a setting that was never made.
+enum Unset {
+    /// An error.
+    Error(Code),
+    /// An empty document of this root.
+    Empty(&'static str),
+    /// A document with this content.
+    Document(&'static str, &'static str),
+}
+
+/// Sub-resources that are answered from this table.
+#[rustfmt::skip]
+static UNSET: &[(&str, Unset)] = &[
+    ("accelerate", Unset::Empty("AccelerateConfiguration")),
+    ("cors", Unset::Error(Code::NoSuchCORSConfiguration)),
+    ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
+        "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
+    ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
+    ("logging", Unset::Empty("BucketLoggingStatus")),
+    ("notification", Unset::Empty("NotificationConfiguration")),
+    ("object-lock", Unset::Error(Code::ObjectLockConfigurationNotFoundError)),
+    ("ownershipControls", Unset::Error(Code::OwnershipControlsNotFoundError)),
+    ("policy", Unset::Error(Code::NoSuchBucketPolicy)),
+    ("policyStatus", Unset::Error(Code::NoSuchBucketPolicy)),
+    ("publicAccessBlock", Unset::Error(Code::NoSuchPublicAccessBlockConfiguration)),
+    ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
+    ("requestPayment", Unset::Document("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")),
+    ("tagging", Unset::Error(Code::NoSuchTagSet)),
+    ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
+];
+
+/// Sub-resources that are lists of configurations with ids.
+#[rustfmt::skip]
+static UNSET_LISTS: &[(&str, &str)] = &[
+    ("analytics", "ListBucketAnalyticsConfigurationsResult"),
+    ("intelligent-tiering", "ListBucketIntelligentTieringConfigurationsOutput"),
+    ("inventory", "ListInventoryConfigurationsResult"),
+    ("metrics", "ListMetricsConfigurationsResult"),
+];
+
+/// Answers a read of a setting that was never made, as S3 does.
+pub fn get_unset(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    let sub = ctx.operation.sub;
+    let document = |root: &str, content: &str| {
+        let mut xml = XmlWriter::document(root);
+        xml.raw(content);
+        Ok(xml_response(200, xml.end(root)))
+    };
+    if let Some((_, root)) = UNSET_LISTS.iter().find(|(name, _)| *name == sub) {
+        return match ctx.param("id") {
+            Some(_) => Err(Code::NoSuchConfiguration.into()),
+            None => document(root, "<IsTruncated>false</IsTruncated>"),
+        };
+    }
+    match UNSET.iter().find(|(name, _)| *name == sub).map(|(_, unset)| unset) {
+        Some(Unset::Error(code)) => Err(Error::new(*code).field("BucketName", ctx.bucket_name().as_str())),
+        Some(Unset::Empty(root)) => document(root, ""),
+        Some(Unset::Document(root, content)) => document(root, content),
+        None => Err(Code::NotImplemented.into()),
+    }
+}

@@ -1,0 +1,219 @@
+//! The S3 operations: one table of them, one family per file.
+//!
+//! A row of [`OPERATIONS`] is the one place that says what an operation is called, which request it
+//! answers, what permission it needs and which function runs it. Routing, access checks, metrics and
+//! the documentation all read that row.
+//!
+//! Operations know nothing of files and sockets: they reach the world through [`Context`].
+
+use crate::auth::{Identity, Trailers};
+use crate::codec::clock::Millis;
+use crate::codec::digest::DigestReader;
+use crate::codec::uri::Query;
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, Headers, Method, Response, ResponseBody};
+use crate::model::{BucketName, ObjectKey};
+use checksum::BodyChecksums;
+use service::{Bucket, Service};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use target::Target;
+
+pub mod access;
+pub mod acl;
+pub mod admin;
+pub mod attributes;
+pub mod bucket;
+pub mod bucket_settings;
+pub mod checksum;
+pub mod conditions;
+pub mod list;
+pub mod list_uploads;
+pub mod metadata;
+pub mod multipart;
+pub mod object_copy;
+pub mod object_delete;
+pub mod object_get;
+pub mod object_put;
+pub mod range;
+pub mod service;
+pub mod table;
+pub mod target;
+
+/// What an operation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The account: `/`.
+    Service,
+    /// A bucket.
+    Bucket,
+    /// An object.
+    Object,
+}
+
+/// One row of the operations table.
+pub struct Operation {
+    /// S3's name for it.
+    pub name: &'static str,
+    /// The method that asks for it.
+    pub method: Method,
+    /// What it is about.
+    pub scope: Scope,
+    /// The sub-resource in the query, or the empty string.
+    pub sub: &'static str,
+    /// A header whose presence tells it from the row without one.
+    pub header: Option<&'static str>,
+    /// The permission it needs, as bucket policies name it.
+    pub action: &'static str,
+    /// What runs it. Gets a bucket that exists, except for CreateBucket.
+    pub run: fn(&Context<'_>, Body<'_>) -> Result<Response>,
+}
+
+/// Everything an operation may know about its request.
+pub struct Context<'a> {
+    /// The server.
+    pub service: &'a Service,
+    /// The row that is running.
+    pub operation: &'static Operation,
+    /// Bucket, key, endpoint.
+    pub target: &'a Target,
+    /// Decoded query parameters.
+    pub query: &'a Query,
+    /// Header fields; for presigned requests also the `x-amz-*` parameters.
+    pub headers: &'a Headers,
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// Trailing fields of the body, there once it has been read.
+    pub trailers: &'a Trailers,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// When the request was received.
+    pub now: Millis,
+    /// The client's address.
+    pub peer: Option<SocketAddr>,
+    /// Whether the connection is encrypted.
+    pub secure: bool,
+    /// The bucket, when the operation is about one that exists.
+    pub bucket: Option<Arc<Bucket>>,
+}
+
+impl Context<'_> {
+    /// The bucket that the request is about.
+    pub fn bucket(&self) -> &Bucket {
+        self.bucket.as_ref().expect("dispatch loads the bucket of every bucket and object operation")
+    }
+
+    /// The name of the bucket that the request is about.
+    pub fn bucket_name(&self) -> &BucketName {
+        self.target.bucket.as_ref().expect("routing demands a bucket for bucket and object operations")
+    }
+
+    /// The key that the request is about.
+    pub fn key(&self) -> &ObjectKey {
+        self.target.key.as_ref().expect("routing demands a key for object operations")
+    }
+
+    /// A header field.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)
+    }
+
+    /// A query parameter.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.query.get(name)
+    }
+}
+
+/// Finds the row for a request.
+///
+/// # Errors
+/// `InvalidArgument` for two sub-resources at once, `NotImplemented` for an unknown one on a write,
+/// `MethodNotAllowed` for a combination that S3 does not have.
+pub fn route(
+    method: Method,
+    target: &Target,
+    query: &Query,
+    headers: &Headers,
+) -> Result<&'static Operation> {
+    let scope = match (&target.bucket, &target.key) {
+        (None, _) => Scope::Service,
+        (Some(_), None) => Scope::Bucket,
+        (Some(_), Some(_)) => Scope::Object,
+    };
+    let mut subs = query.iter().map(|(name, _)| name).filter(|name| table::is_sub_resource(name));
+    let sub = subs.next().unwrap_or("");
+    if let Some(second) = subs.find(|second| *second != sub) {
+        return Err(Error::invalid_argument(
+            "ResourceType",
+            sub,
+            format!("Conflicting query string parameters: {sub}, {second}"),
+        ));
+    }
+    if !matches!(method, Method::Get | Method::Head | Method::Options) {
+        refuse_unknown_sub_resource(query)?;
+    }
+    table::OPERATIONS
+        .iter()
+        .find(|row| {
+            row.method == method
+                && row.scope == scope
+                && row.sub == sub
+                && row.header.is_none_or(|header| headers.has(header))
+        })
+        .ok_or_else(|| {
+            Error::new(Code::MethodNotAllowed)
+                .field("Method", method.as_str())
+                .field("ResourceType", "BUCKET")
+        })
+}
+
+/// A write with a parameter that looks like a sub-resource (`?name`) but is none must not be taken
+/// for a plain write of the object or bucket.
+fn refuse_unknown_sub_resource(query: &Query) -> Result<()> {
+    let unknown = query.iter().find(|(name, value)| {
+        value.unwrap_or("").is_empty()
+            && !table::is_sub_resource(name)
+            && !table::EMPTY_PARAMETERS.contains(name)
+    });
+    match unknown {
+        Some((name, _)) => Err(Error::with_message(
+            Code::NotImplemented,
+            format!("A parameter you provided implies functionality that is not implemented: {name}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Reads a small body whole.
+///
+/// # Errors
+/// `MaxMessageLengthExceeded` past `bytes_max`, and whatever reading the body means.
+pub fn read_small_body(mut body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = bytes_max as u64 + 1;
+    (&mut body).take(limit).read_to_end(&mut bytes).map_err(Error::from_body)?;
+    if bytes.len() > bytes_max {
+        return Err(Error::new(Code::MaxMessageLengthExceeded)
+            .field("MaxMessageLengthBytes", bytes_max.to_string())
+            .close());
+    }
+    Ok(bytes)
+}
+
+/// Reads a small body whole and verifies the digest that its operation insists on.
+///
+/// # Errors
+/// As [`read_small_body`]; `InvalidRequest` without a digest, `BadDigest` for a wrong one.
+pub fn read_checked_body(ctx: &Context<'_>, mut body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> {
+    let checks = BodyChecksums::required_from_headers(ctx.headers)?;
+    let algorithm = checks.algorithm();
+    let expectation = checks.expectation(None, u64::MAX, |name| ctx.trailers.get(name));
+    let mut reader = DigestReader::new(&mut body, algorithm, expectation);
+    read_small_body(Body::new(None, Box::new(&mut reader)), bytes_max)
+}
+
+/// An answer with an XML body.
+pub fn xml_response(status: u16, xml: Vec<u8>) -> Response {
+    Response::new(status).header("Content-Type", "application/xml").body(ResponseBody::Bytes(xml))
+}

@@ -1,0 +1,491 @@
+//! Multipart uploads: create, upload a part, complete, abort.
+//!
+//! Source: S3 user guide, "Uploading and copying objects using multipart upload"; S3 API reference, the
+//! operations of those names. Completing is one commit: the upload must still be open and its parts
+//! unchanged, the object appears, the upload and all its parts go.
+
+use super::checksum::{BodyChecksums, Completion, MultipartChecksum, missing_part_checksum, part_algorithm};
+use super::conditions::{Current, WriteConditions};
+use super::list::parse_upload_id;
+use super::object_get::parse_part_number;
+use super::object_put::{
+    NewVersion, Received, commit_version_with, owner_of_new, push_version_id, receive, require_length,
+};
+use super::service::{COMMIT_TRIES_MAX, store_error};
+use super::{Context, metadata, read_small_body, xml_response};
+use crate::auth::Identity;
+use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
+use crate::codec::xml_writer::XmlWriter;
+use crate::codec::{hex, unbase64, unhex, uri, xml_reader};
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, Response};
+use crate::model::multipart::{PartRecord, UploadRecord};
+use crate::model::object::{ObjectPart, ObjectRecord, Piece};
+use crate::model::{BucketName, SortedId, keys};
+use crate::storage::{Batch, Outcome, Visit};
+
+/// The most parts of an upload, and the largest part number.
+pub const PARTS_MAX: usize = 10_000;
+
+/// The largest body of CompleteMultipartUpload: 4 MiB.
+const COMPLETE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The largest object: 5 TiB (50 TB since December 2025 at AWS; nothing here depends on the number).
+const OBJECT_BYTES_MAX: u64 = 50 * 1_000_000_000_000;
+
+/// CreateMultipartUpload.
+pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    let checksum = MultipartChecksum::from_headers(ctx.headers)?;
+    let (initiator, initiator_name) = initiator(ctx.identity);
+    let upload = UploadRecord {
+        created_ms: ctx.now,
+        owner: owner_of_new(ctx),
+        initiator,
+        initiator_name,
+        storage_class: metadata::storage_class(ctx)?,
+        checksum: checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
+        detail: metadata::read(ctx)?,
+        location: String::new(),
+    };
+    let id = SortedId::new(ctx.now, None);
+    let mut bucket = ctx.bucket.clone();
+    for _ in 0..COMMIT_TRIES_MAX {
+        let current = bucket.take().map_or_else(|| ctx.service.bucket(ctx.bucket_name()), Ok)?;
+        let mut batch = Batch::new();
+        batch.expect(keys::bucket(&current.name), Some(current.stored.clone()));
+        batch.put(keys::upload(&current.name, ctx.key().as_str(), id), upload.encode());
+        if ctx.service.commit(batch)? == Outcome::Committed {
+            return Ok(created(ctx, id, checksum));
+        }
+    }
+    Err(Code::OperationAborted.into())
+}
+
+fn created(ctx: &Context<'_>, id: SortedId, checksum: Option<MultipartChecksum>) -> Response {
+    let mut xml = XmlWriter::document("InitiateMultipartUploadResult");
+    xml.element("Bucket", ctx.bucket_name().as_str());
+    xml.element("Key", ctx.key().as_str());
+    xml.element("UploadId", &id.to_string());
+    let mut response = xml_response(200, xml.end("InitiateMultipartUploadResult"));
+    if let Some(checksum) = checksum {
+        response.push_header("x-amz-checksum-algorithm", checksum.algorithm.name());
+        response.push_header("x-amz-checksum-type", checksum.kind.as_str());
+    }
+    response
+}
+
+/// Who is shown as the initiator: the user where the key is a user's, else the account.
+fn initiator(identity: &Identity) -> (String, String) {
+    match identity {
+        Identity::Key { user: Some(user), .. } => (user.arn.clone(), user.name.clone()),
+        Identity::Key { account, .. } => (account.canonical_id.clone(), account.name.clone()),
+        Identity::Anonymous => (identity.canonical_id().to_owned(), "anonymous".to_owned()),
+    }
+}
+
+/// The open upload that a request names, with its stored form.
+///
+/// # Errors
+/// `NoSuchUpload`.
+pub fn find_upload(ctx: &Context<'_>) -> Result<(SortedId, UploadRecord, Vec<u8>)> {
+    let text = ctx.param("uploadId").unwrap_or("");
+    let id = parse_upload_id(text)?;
+    let key = keys::upload(ctx.bucket_name(), ctx.key().as_str(), id);
+    let stored = ctx.service.meta.get(&key).map_err(store_error)?.ok_or_else(|| no_such_upload(text))?;
+    Ok((id, UploadRecord::decode(&stored).map_err(store_error)?, stored))
+}
+
+fn no_such_upload(id: &str) -> Error {
+    Error::new(Code::NoSuchUpload).field("UploadId", id)
+}
+
+/// The checksum that an upload was created with.
+pub fn checksum_of(upload: &UploadRecord) -> Option<MultipartChecksum> {
+    upload.checksum.map(|(algorithm, kind)| MultipartChecksum { algorithm, kind })
+}
+
+/// UploadPart.
+pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
+    require_length(ctx)?;
+    let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
+    let (id, upload, _) = find_upload(ctx)?;
+    let checks = BodyChecksums::from_headers(ctx.headers)?;
+    let algorithm = part_algorithm(checksum_of(&upload), checks.algorithm())?;
+    let received = receive(ctx, body, checks, algorithm, &upload.location)?;
+    let part = commit_part(ctx, id, number, received)?;
+    let mut response = Response::new(200).header("ETag", format!("\"{}\"", part.etag));
+    if let Some((algorithm, value)) = part.checksum {
+        response.push_header(algorithm.header(), value);
+    }
+    Ok(response)
+}
+
+/// Publishes a received part, if the upload is still open.
+///
+/// # Errors
+/// `NoSuchUpload`, `OperationAborted`. The part's body is then dropped.
+pub fn commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: Received) -> Result<PartRecord> {
+    let outcome = try_commit_part(ctx, id, number, &received);
+    if outcome.is_err() {
+        ctx.service.drop_unnamed(&received.pieces());
+    }
+    outcome
+}
+
+fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Received) -> Result<PartRecord> {
+    let part = PartRecord {
+        modified_ms: ctx.now,
+        size: received.size,
+        etag: hex(&received.md5),
+        checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, checksum.to_base64())),
+        pieces: received.pieces(),
+    };
+    let part_key = keys::part(id, number);
+    for _ in 0..COMMIT_TRIES_MAX {
+        let (_, _, upload_stored) = find_upload(ctx)?;
+        let previous = ctx.service.meta.get(&part_key).map_err(store_error)?;
+        let replaced = match &previous {
+            Some(stored) => PartRecord::decode(stored).map_err(store_error)?.pieces,
+            None => Vec::new(),
+        };
+        let mut batch = Batch::new();
+        batch.expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored));
+        batch.expect(part_key.clone(), previous);
+        batch.put(part_key.clone(), part.encode());
+        for (id, bytes) in &received.inline {
+            batch.put(keys::inline_body(id), bytes.clone());
+        }
+        ctx.service.discard_in(&mut batch, &replaced);
+        if ctx.service.commit(batch)? == Outcome::Committed {
+            ctx.service.discarded(replaced);
+            return Ok(part);
+        }
+    }
+    Err(Code::OperationAborted.into())
+}
+
+/// A part as CompleteMultipartUpload lists it.
+struct ListedPart {
+    number: u16,
+    etag: String,
+    checksum: Option<(ChecksumAlgorithm, String)>,
+}
+
+/// CompleteMultipartUpload.
+pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
+    let bytes = read_small_body(body, COMPLETE_BODY_BYTES_MAX)?;
+    let listed = parse_completion(&bytes)?;
+    let condition = WriteConditions::from_headers(ctx.headers)?;
+    for _ in 0..COMMIT_TRIES_MAX {
+        let (id, upload, upload_stored) = find_upload(ctx)?;
+        let stored = read_parts(ctx, id)?;
+        let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;
+        let version = assemble(ctx, upload, &chosen)?;
+        let unused = unused_pieces(&stored, &chosen);
+        let outcome = commit_version_with(ctx, ctx.key(), version, &mut |current, batch| {
+            condition.check(&Current::of(current))?;
+            batch
+                .expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored.clone()));
+            batch.remove(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
+            for (number, part_stored) in &stored {
+                batch.expect(keys::part(id, *number), Some(part_stored.clone()));
+                batch.remove(keys::part(id, *number));
+            }
+            ctx.service.discard_in(batch, &unused);
+            // Somebody else may have completed, aborted or changed the upload meanwhile.
+            let changed = ctx.service.meta.get(&keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
+            match changed.map_err(store_error)? {
+                Some(now) if now == upload_stored => parts_unchanged(ctx, id, &stored),
+                _ => Err(no_such_upload(&id.to_string())),
+            }
+        });
+        match outcome {
+            Err(error) if error.code() == Code::OperationAborted => continue,
+            Err(error) => return Err(error),
+            Ok(record) => {
+                ctx.service.discarded(unused);
+                return Ok(completed(ctx, &record));
+            }
+        }
+    }
+    Err(Code::OperationAborted.into())
+}
+
+/// A part that was uploaded again while the completion ran makes it start over.
+fn parts_unchanged(ctx: &Context<'_>, id: SortedId, stored: &[(u16, Vec<u8>)]) -> Result<()> {
+    if read_parts(ctx, id)?.as_slice() == stored { Ok(()) } else { Err(Code::OperationAborted.into()) }
+}
+
+fn completed(ctx: &Context<'_>, record: &ObjectRecord) -> Response {
+    let mut xml = XmlWriter::document("CompleteMultipartUploadResult");
+    let scheme = if ctx.secure { "https" } else { "http" };
+    let host = ctx.header("host").unwrap_or("localhost");
+    let key = uri::encode_path(ctx.key().as_str());
+    let location = if ctx.target.virtual_host {
+        format!("{scheme}://{host}/{key}")
+    } else {
+        format!("{scheme}://{host}/{}/{key}", ctx.bucket_name())
+    };
+    xml.element("Location", &location);
+    xml.element("Bucket", ctx.bucket_name().as_str());
+    xml.element("Key", ctx.key().as_str());
+    xml.element("ETag", &format!("\"{}\"", record.head.etag));
+    if let (Some((algorithm, kind)), Some(value)) = (record.head.checksum, &record.detail.checksum) {
+        xml.element(algorithm.element(), value);
+        xml.element("ChecksumType", kind.as_str());
+    }
+    let mut response = xml_response(200, xml.end("CompleteMultipartUploadResult"));
+    push_version_id(&mut response, ctx.bucket(), &record.head);
+    response
+}
+
+fn read_parts(ctx: &Context<'_>, id: SortedId) -> Result<Vec<(u16, Vec<u8>)>> {
+    let range = keys::parts(id);
+    let mut parts = Vec::new();
+    ctx.service
+        .meta
+        .scan(&range.start..&range.end, &mut |key, value| {
+            if let Some(number) = keys::part_number_of(key) {
+                parts.push((number, value.to_vec()));
+            }
+            Visit::Next
+        })
+        .map_err(store_error)?;
+    Ok(parts)
+}
+
+fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
+    let document = xml_reader::parse(bytes)?;
+    let root = document.root("CompleteMultipartUpload")?;
+    let mut listed: Vec<ListedPart> = Vec::new();
+    for part in root.children("Part") {
+        if listed.len() >= PARTS_MAX {
+            return Err(xml_reader::malformed("too many parts"));
+        }
+        let number = xml_reader::required(part.integer("PartNumber")?, "PartNumber")?;
+        let number =
+            u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
+                let message = "Part number must be an integer between 1 and 10000, inclusive";
+                Error::invalid_argument("partNumber", &number.to_string(), message)
+            })?;
+        if listed.last().is_some_and(|last| last.number >= number) {
+            return Err(Code::InvalidPartOrder.into());
+        }
+        let etag = part.required_text("ETag")?.trim().trim_matches('"').to_owned();
+        let mut checksum = None;
+        for algorithm in ChecksumAlgorithm::ALL {
+            if let Some(value) = part.text(algorithm.element())? {
+                checksum = Some((algorithm, value.trim().to_owned()));
+            }
+        }
+        listed.push(ListedPart { number, etag, checksum });
+    }
+    if listed.is_empty() {
+        return Err(xml_reader::malformed("no parts"));
+    }
+    Ok(listed)
+}
+
+/// The stored parts that a completion lists, checked against what it says of them.
+fn choose(
+    ctx: &Context<'_>,
+    listed: &[ListedPart],
+    stored: &[(u16, Vec<u8>)],
+    upload: Option<MultipartChecksum>,
+) -> Result<Vec<(u16, PartRecord)>> {
+    let mut chosen = Vec::with_capacity(listed.len().min(stored.len()));
+    for (index, wanted) in listed.iter().enumerate() {
+        let found = stored.binary_search_by_key(&wanted.number, |(number, _)| *number);
+        let part = match found {
+            Ok(at) => PartRecord::decode(&stored[at].1).map_err(store_error)?,
+            Err(_) => return Err(invalid_part(ctx, wanted)),
+        };
+        if !same_etag(&wanted.etag, &part.etag) {
+            return Err(invalid_part(ctx, wanted));
+        }
+        check_part_checksum(ctx, wanted, &part, upload)?;
+        let smallest = ctx.service.config.part_bytes_min;
+        if index + 1 < listed.len() && part.size < smallest {
+            return Err(Error::new(Code::EntityTooSmall)
+                .field("ProposedSize", part.size.to_string())
+                .field("MinSizeAllowed", smallest.to_string())
+                .field("PartNumber", wanted.number.to_string())
+                .field("ETag", part.etag));
+        }
+        chosen.push((wanted.number, part));
+    }
+    Ok(chosen)
+}
+
+/// ETags are compared without quotes; some clients send the digest in base64.
+fn same_etag(sent: &str, stored: &str) -> bool {
+    sent.eq_ignore_ascii_case(stored) || unbase64(sent).is_some_and(|bytes| hex(&bytes) == stored)
+}
+
+fn check_part_checksum(
+    ctx: &Context<'_>,
+    wanted: &ListedPart,
+    part: &PartRecord,
+    upload: Option<MultipartChecksum>,
+) -> Result<()> {
+    match (&wanted.checksum, &part.checksum) {
+        (Some(sent), Some(stored)) if sent != stored => Err(invalid_part(ctx, wanted)),
+        (Some(_), None) => Err(invalid_part(ctx, wanted)),
+        (None, _) => match upload {
+            Some(upload) if upload.kind == ChecksumType::Composite => {
+                Err(missing_part_checksum(upload.algorithm, u32::from(wanted.number)))
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn invalid_part(ctx: &Context<'_>, part: &ListedPart) -> Error {
+    Error::new(Code::InvalidPart)
+        .field("UploadId", ctx.param("uploadId").unwrap_or(""))
+        .field("PartNumber", part.number.to_string())
+        .field("ETag", part.etag.clone())
+}
+
+/// Builds the object that the chosen parts make.
+fn assemble(ctx: &Context<'_>, upload: UploadRecord, chosen: &[(u16, PartRecord)]) -> Result<NewVersion> {
+    let wanted = checksum_of(&upload);
+    let completion = Completion::from_headers(ctx.headers, wanted)?;
+    let size = chosen.iter().map(|(_, part)| part.size).sum();
+    completion.verify_size(size)?;
+    if size > OBJECT_BYTES_MAX {
+        return Err(Code::EntityTooLarge.into());
+    }
+    let checksum = object_checksum(wanted, chosen)?;
+    if let Some((algorithm, _, value)) = &checksum {
+        completion.verify(*algorithm, value)?;
+    }
+    let mut detail = upload.detail;
+    detail.pieces = chosen.iter().flat_map(|(_, part)| part.pieces.iter().cloned()).collect();
+    detail.parts = chosen
+        .iter()
+        .map(|(number, part)| ObjectPart {
+            number: *number,
+            size: part.size,
+            checksum: part.checksum.as_ref().map(|(_, value)| value.clone()),
+        })
+        .collect();
+    detail.checksum = checksum.as_ref().map(|(_, _, value)| value.clone());
+    Ok(NewVersion {
+        size,
+        etag: etag_of(chosen)?,
+        owner: upload.owner,
+        storage_class: upload.storage_class,
+        checksum: checksum.map(|(algorithm, kind, _)| (algorithm, kind)),
+        detail,
+        inline: Vec::new(),
+        delete_marker: false,
+    })
+}
+
+fn etag_of(chosen: &[(u16, PartRecord)]) -> Result<String> {
+    let corrupt = || Error::internal("the ETag of a part is not an MD5");
+    let md5s = chosen
+        .iter()
+        .map(|(_, part)| unhex(&part.etag).and_then(|bytes| bytes.try_into().ok()).ok_or_else(corrupt))
+        .collect::<Result<Vec<[u8; 16]>>>()?;
+    Ok(digest::multipart_etag(&md5s))
+}
+
+/// The checksum of the object: of the algorithm and type that the upload chose, or the full-object
+/// CRC64NVME that S3 computes on its own when it chose none.
+fn object_checksum(
+    wanted: Option<MultipartChecksum>,
+    chosen: &[(u16, PartRecord)],
+) -> Result<Option<(ChecksumAlgorithm, ChecksumType, String)>> {
+    let default = MultipartChecksum { algorithm: ChecksumAlgorithm::DEFAULT, kind: ChecksumType::FullObject };
+    let MultipartChecksum { algorithm, kind } = wanted.unwrap_or(default);
+    let mut digests = Vec::with_capacity(chosen.len());
+    for (_, part) in chosen {
+        match &part.checksum {
+            Some((of, value)) if *of == algorithm => {
+                let bytes = Checksum::from_base64(algorithm, value)
+                    .ok_or_else(|| Error::internal("the checksum of a part is malformed"))?
+                    .bytes;
+                digests.push((bytes, part.size));
+            }
+            _ if wanted.is_none() => return Ok(None),
+            _ => return Err(Code::InvalidPart.into()),
+        }
+    }
+    let value = match kind {
+        ChecksumType::Composite => {
+            digest::composite(algorithm, digests.iter().map(|(bytes, _)| bytes.as_slice()))
+        }
+        ChecksumType::FullObject => {
+            let parts = digests.iter().map(|(bytes, size)| (bytes.as_slice(), *size));
+            digest::full_object(algorithm, parts)
+                .ok_or_else(|| Error::internal("part checksums cannot be combined"))?
+                .to_base64()
+        }
+    };
+    Ok(Some((algorithm, kind, value)))
+}
+
+/// The bodies of parts that were uploaded but not listed.
+fn unused_pieces(stored: &[(u16, Vec<u8>)], chosen: &[(u16, PartRecord)]) -> Vec<Piece> {
+    stored
+        .iter()
+        .filter(|(number, _)| chosen.binary_search_by_key(number, |(number, _)| *number).is_err())
+        .filter_map(|(_, stored)| PartRecord::decode(stored).ok())
+        .flat_map(|part| part.pieces)
+        .collect()
+}
+
+/// AbortMultipartUpload.
+pub fn abort(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    let (id, _, _) = find_upload(ctx)?;
+    abort_upload(ctx, ctx.bucket_name(), ctx.key().as_str(), id)?;
+    Ok(Response::new(204))
+}
+
+/// Ends an upload: its record and its parts go in one commit. An upload that is gone already is fine.
+///
+/// # Errors
+/// `OperationAborted`, `InternalError`.
+pub fn abort_upload(ctx: &Context<'_>, bucket: &BucketName, key: &str, id: SortedId) -> Result<()> {
+    let upload_key = keys::upload(bucket, key, id);
+    for _ in 0..COMMIT_TRIES_MAX {
+        let Some(stored) = ctx.service.meta.get(&upload_key).map_err(store_error)? else { return Ok(()) };
+        let mut batch = Batch::new();
+        batch.expect(upload_key.clone(), Some(stored));
+        batch.remove(upload_key.clone());
+        let mut pieces = Vec::new();
+        for (number, stored) in read_parts(ctx, id)? {
+            pieces.extend(PartRecord::decode(&stored).map_err(store_error)?.pieces);
+            batch.expect(keys::part(id, number), Some(stored));
+            batch.remove(keys::part(id, number));
+        }
+        ctx.service.discard_in(&mut batch, &pieces);
+        if ctx.service.commit(batch)? == Outcome::Committed {
+            ctx.service.discarded(pieces);
+            return Ok(());
+        }
+    }
+    Err(Code::OperationAborted.into())
+}
+
+/// Ends every upload of a bucket that is about to go.
+///
+/// # Errors
+/// As [`abort_upload`].
+pub fn abort_all(ctx: &Context<'_>, bucket: &BucketName) -> Result<()> {
+    let range = keys::uploads(bucket);
+    let mut uploads: Vec<(String, SortedId)> = Vec::new();
+    ctx.service
+        .meta
+        .scan(&range.start..&range.end, &mut |key, _| {
+            if let Some((key, id)) = keys::upload_of(bucket, key) {
+                uploads.push((key.to_owned(), id));
+            }
+            Visit::Next
+        })
+        .map_err(store_error)?;
+    uploads.into_iter().try_for_each(|(key, id)| abort_upload(ctx, bucket, &key, id))
+}

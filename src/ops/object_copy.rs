@@ -1,0 +1,267 @@
+//! CopyObject and UploadPartCopy.
+//!
+//! Source: S3 API reference, the operations of those names. Bytes are streamed from the source's
+//! pieces through the same receiving step as an upload; nothing is held whole.
+
+use super::checksum::{part_algorithm, requested_algorithm};
+use super::conditions::{Current, Target, WriteConditions, check_copy_source};
+use super::list::parse_upload_id;
+use super::multipart::{checksum_of, commit_part, find_upload};
+use super::object_get::{PieceReader, find_version, parse_part_number};
+use super::object_put::{
+    NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_version_id, receive_copy,
+};
+use super::service::{Bucket, no_such_bucket};
+use super::{Context, access, acl, metadata, range, xml_response};
+use crate::codec::digest::{Checksum, ChecksumType};
+use crate::codec::time::iso8601;
+use crate::codec::xml_writer::XmlWriter;
+use crate::codec::{hex, uri};
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, Response};
+use crate::model::bucket::Versioning;
+use crate::model::object::{ObjectDetail, ObjectRecord};
+use crate::model::{BucketName, ObjectKey};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How often a copy starts over because its source was replaced before it could be opened.
+const COPY_TRIES_MAX: u32 = 10;
+
+/// What `x-amz-copy-source` names.
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    bucket: BucketName,
+    key: ObjectKey,
+    version: Option<String>,
+}
+
+impl Source {
+    /// Reads the header: a path, percent-encoded once, and after a literal `?versionId=` the version.
+    /// An encoded question mark belongs to the key.
+    fn parse(header: &str) -> Result<Source> {
+        let malformed = || {
+            let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
+            Error::invalid_argument("x-amz-copy-source", header, message)
+        };
+        let (path, version) = match header.split_once("?versionId=") {
+            Some((path, version)) => (path, Some(version)),
+            None => (header, None),
+        };
+        let path = uri::decode(path).ok_or_else(malformed)?;
+        let (bucket, key) = path.strip_prefix('/').unwrap_or(&path).split_once('/').ok_or_else(malformed)?;
+        if bucket.is_empty() || key.is_empty() {
+            return Err(malformed());
+        }
+        Ok(Source {
+            bucket: BucketName::parse(bucket)?,
+            key: ObjectKey::parse(key)?,
+            version: version.filter(|version| !version.is_empty()).map(str::to_owned),
+        })
+    }
+}
+
+/// A source that was found and may be read.
+struct Found {
+    source: Source,
+    bucket: Arc<Bucket>,
+    record: ObjectRecord,
+}
+
+/// Finds the source of a copy, with the same checks as a read of it.
+fn find_source(ctx: &Context<'_>) -> Result<Found> {
+    let source = Source::parse(ctx.header("x-amz-copy-source").unwrap_or(""))?;
+    let bucket = ctx.service.find_bucket(&source.bucket)?.ok_or_else(|| no_such_bucket(&source.bucket))?;
+    let found = find_version(ctx.service, &bucket, &source.key, source.version.as_deref())?;
+    let record = match found {
+        Some(record) if !record.head.delete_marker => record,
+        Some(_) if source.version.is_some() => {
+            let message =
+                "The source of a copy request may not specifically refer to a delete marker by version id.";
+            return Err(Error::with_message(Code::InvalidRequest, message));
+        }
+        _ if !access::may_list(&bucket, ctx.identity) => return Err(Code::AccessDenied.into()),
+        _ if source.version.is_some() => {
+            return Err(Error::new(Code::NoSuchVersion).field("Key", source.key.as_str()));
+        }
+        _ => return Err(Error::new(Code::NoSuchKey).field("Key", source.key.as_str())),
+    };
+    access::may_read(ctx, &record)?;
+    check_copy_source(ctx.headers, &Target::of(&record.head))?;
+    Ok(Found { source, bucket, record })
+}
+
+/// Opens the bytes of a source; looks for it again if it was replaced meanwhile.
+fn open_source(
+    ctx: &Context<'_>,
+    range_of: &dyn Fn(&Found) -> Result<Range<u64>>,
+) -> Result<(Found, PieceReader, u64)> {
+    for _ in 0..COPY_TRIES_MAX {
+        let found = find_source(ctx)?;
+        let range = range_of(&found)?;
+        let length = range.end - range.start;
+        if let Some(reader) = PieceReader::open(ctx.service, &found.record.detail.pieces, range)? {
+            return Ok((found, reader, length));
+        }
+    }
+    Err(Error::internal("the body of a copy source is missing"))
+}
+
+/// CopyObject.
+pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    let replace_metadata = directive(ctx, "x-amz-metadata-directive")?;
+    let replace_tags = directive(ctx, "x-amz-tagging-directive")?;
+    let storage_class = metadata::storage_class(ctx)?;
+    let algorithm = requested_algorithm(ctx.headers)?;
+    let condition = WriteConditions::from_headers(ctx.headers)?;
+    let (found, mut reader, length) = open_source(ctx, &|found| {
+        refuse_unchanged(ctx, found, replace_metadata, &storage_class)?;
+        if found.record.head.size > PUT_BYTES_MAX {
+            let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
+            return Err(Error::with_message(Code::InvalidRequest, message));
+        }
+        Ok(0..found.record.head.size)
+    })?;
+    let source = &found.record;
+    let mut detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
+    let algorithm = algorithm.or(source.head.checksum.map(|(algorithm, _)| algorithm));
+    let received = receive_copy(ctx, &mut reader, length, algorithm, "")?;
+    detail.pieces = received.pieces();
+    detail.checksum = received.checksum.as_ref().map(Checksum::to_base64);
+    let version = NewVersion {
+        size: received.size,
+        etag: hex(&received.md5),
+        owner: owner_of_new(ctx),
+        storage_class,
+        checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
+        detail,
+        inline: received.inline,
+        delete_marker: false,
+    };
+    let record =
+        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
+    let mut response = copied(&record);
+    push_version_id(&mut response, ctx.bucket(), &record.head);
+    push_source_version(&mut response, &found);
+    Ok(response)
+}
+
+/// The metadata, tags and grants of the copy. Grants are never copied.
+fn new_detail(
+    ctx: &Context<'_>,
+    source: &ObjectDetail,
+    replace_metadata: bool,
+    replace_tags: bool,
+) -> Result<ObjectDetail> {
+    let mut detail = ObjectDetail { acl: acl::of_new_object(ctx)?, ..ObjectDetail::default() };
+    if replace_metadata {
+        detail.headers = metadata::read_system(ctx.headers)?;
+        detail.metadata = metadata::read_user(ctx.headers)?;
+    } else {
+        detail.headers = source.headers.clone();
+        detail.metadata = source.metadata.clone();
+        // A redirect belongs to the place, not to the content: it is set anew or not at all.
+        detail.headers.retain(|(name, _)| name != metadata::REDIRECT_HEADER);
+        let own = metadata::read_system(ctx.headers)?;
+        detail.headers.extend(own.into_iter().filter(|(name, _)| name == metadata::REDIRECT_HEADER));
+    }
+    detail.tags = match ctx.header("x-amz-tagging") {
+        Some(tags) if replace_tags => metadata::parse_tagging_header(tags)?,
+        _ if replace_tags => Vec::new(),
+        _ => source.tags.clone(),
+    };
+    Ok(detail)
+}
+
+/// Reads a directive: whether it says `REPLACE`.
+fn directive(ctx: &Context<'_>, name: &'static str) -> Result<bool> {
+    match ctx.header(name) {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(other) => Err(Error::invalid_argument(name, other, "Unknown metadata directive.")),
+    }
+}
+
+/// Copying an object onto itself is only allowed when it changes something.
+fn refuse_unchanged(
+    ctx: &Context<'_>,
+    found: &Found,
+    replace_metadata: bool,
+    storage_class: &str,
+) -> Result<()> {
+    let itself = found.source.bucket == *ctx.bucket_name()
+        && found.source.key == *ctx.key()
+        && found.source.version.is_none();
+    let changes = replace_metadata
+        || storage_class != found.record.head.storage_class
+        || ctx.headers.has(metadata::REDIRECT_HEADER)
+        || ctx.headers.has("x-amz-server-side-encryption");
+    if itself && !changes {
+        let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
+        return Err(Error::with_message(Code::InvalidRequest, message));
+    }
+    Ok(())
+}
+
+fn copied(record: &ObjectRecord) -> Response {
+    let mut xml = XmlWriter::document("CopyObjectResult");
+    xml.element("LastModified", &iso8601(record.head.modified_ms));
+    xml.element("ETag", &format!("\"{}\"", record.head.etag));
+    if let (Some((algorithm, kind)), Some(value)) = (record.head.checksum, &record.detail.checksum) {
+        xml.element(algorithm.element(), value);
+        xml.element("ChecksumType", kind.as_str());
+    }
+    xml_response(200, xml.end("CopyObjectResult"))
+}
+
+fn push_source_version(response: &mut Response, found: &Found) {
+    if found.bucket.record.versioning != Versioning::Unversioned {
+        response.push_header("x-amz-copy-source-version-id", found.record.head.version_id());
+    }
+}
+
+/// UploadPartCopy.
+pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
+    let id = parse_upload_id(ctx.param("uploadId").unwrap_or(""))?;
+    let (_, upload, _) = find_upload(ctx)?;
+    let upload_checksum = checksum_of(&upload);
+    // A copied part brings no value of its own: S3 computes the one the upload needs.
+    let algorithm = part_algorithm(upload_checksum, upload_checksum.map(|checksum| checksum.algorithm))?;
+    let (found, mut reader, length) = open_source(ctx, &|found| {
+        let range = range::copy_source(ctx.headers, found.record.head.size)?;
+        if range.end - range.start > PUT_BYTES_MAX {
+            return Err(Code::EntityTooLarge.into());
+        }
+        Ok(range)
+    })?;
+    let received = receive_copy(ctx, &mut reader, length, algorithm, &upload.location)?;
+    let part = commit_part(ctx, id, number, received)?;
+    let mut xml = XmlWriter::document("CopyPartResult");
+    xml.element("LastModified", &iso8601(part.modified_ms));
+    xml.element("ETag", &format!("\"{}\"", part.etag));
+    if let (Some(_), Some((algorithm, value))) = (upload_checksum, &part.checksum) {
+        xml.element(algorithm.element(), value);
+    }
+    let mut response = xml_response(200, xml.end("CopyPartResult"));
+    push_source_version(&mut response, &found);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_decoded_once_and_its_version_is_told_from_its_key() {
+        let source = |header: &str| Source::parse(header).expect("valid");
+        assert_eq!(source("/abc/k%2Fl").key.as_str(), "k/l");
+        assert_eq!(source("abc/k?versionId=null").version.as_deref(), Some("null"));
+        assert_eq!(source("abc/k%3FversionId%3Dx").key.as_str(), "k?versionId=x");
+        assert_eq!(source("abc/%252e").key.as_str(), "%2e");
+        assert_eq!(source("abc/../other/key").key.as_str(), "../other/key");
+        for header in ["", "/", "abc", "abc/", "/abc/", "//k", "abc/%zz", "A_B/k"] {
+            assert!(Source::parse(header).is_err(), "{header}");
+        }
+    }
+}

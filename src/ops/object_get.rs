@@ -1,0 +1,388 @@
+//! GetObject and HeadObject, and finding a version of a key.
+//!
+//! Source: S3 API reference, GetObject and HeadObject.
+
+use super::object_put::{find_older_null, push_checksum, read_current};
+use super::range::{self, Selection};
+use super::service::{Bucket, Service, store_error};
+use super::{Context, access, checksum, conditions, metadata};
+use crate::codec::time;
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, Method, Response, ResponseBody};
+use crate::model::bucket::Versioning;
+use crate::model::object::{ObjectRecord, Piece};
+use crate::model::{ObjectKey, SortedId, keys};
+use crate::storage::{BlobStore, MetaStore};
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How often a read starts over because the object was replaced under it.
+const READ_TRIES_MAX: u32 = 10;
+
+/// Query parameters that replace a header of the answer.
+const OVERRIDES: [(&str, &str); 6] = [
+    ("response-cache-control", "cache-control"),
+    ("response-content-disposition", "content-disposition"),
+    ("response-content-encoding", "content-encoding"),
+    ("response-content-language", "content-language"),
+    ("response-content-type", "content-type"),
+    ("response-expires", "expires"),
+];
+
+/// GetObject.
+pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    for _ in 0..READ_TRIES_MAX {
+        let record = find(ctx)?;
+        let wanted = Wanted::read(ctx, &record)?;
+        let mut response = answer(ctx, &record, &wanted)?;
+        // `None`: the body was deleted between the look-up and the opening. Look again.
+        if let Some(body) = open(ctx.service, &record, wanted.range.clone())? {
+            response.body = body;
+            return Ok(response);
+        }
+    }
+    Err(Error::internal(format!("the body of {:?} is missing", ctx.key().as_str())))
+}
+
+/// HeadObject.
+pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    let record = find(ctx)?;
+    let wanted = Wanted::read(ctx, &record)?;
+    let response = answer(ctx, &record, &wanted)?;
+    Ok(response.body(ResponseBody::Head(wanted.range.end - wanted.range.start)))
+}
+
+/// Finds the version that a read names, and checks that the requester may read it.
+///
+/// # Errors
+/// `NoSuchKey`, `NoSuchVersion`, `MethodNotAllowed` for a delete marker by its id, `AccessDenied`.
+pub fn find(ctx: &Context<'_>) -> Result<ObjectRecord> {
+    let bucket = ctx.bucket();
+    let version = ctx.param("versionId");
+    let found = find_version(ctx.service, bucket, ctx.key(), version)?;
+    let Some(record) = found else {
+        return Err(if access::may_list(bucket, ctx.identity) {
+            missing(ctx.key(), version)
+        } else {
+            Code::AccessDenied.into()
+        });
+    };
+    if record.head.delete_marker {
+        return Err(delete_marker_error(ctx, &record, version.is_some()));
+    }
+    access::may_read(ctx, &record)?;
+    Ok(record)
+}
+
+fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
+    match version {
+        Some(version) => {
+            Error::new(Code::NoSuchVersion).field("Key", key.as_str()).field("VersionId", version)
+        }
+        None => Error::new(Code::NoSuchKey).field("Key", key.as_str()),
+    }
+}
+
+fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
+    let error = if by_id {
+        Error::new(Code::MethodNotAllowed)
+            .field("Method", ctx.operation.method.as_str())
+            .field("ResourceType", "DeleteMarker")
+            .header("Allow", "DELETE")
+            .header("Last-Modified", time::http_date(marker.head.modified_ms))
+    } else if access::may_list(ctx.bucket(), ctx.identity) {
+        missing(ctx.key(), None)
+    } else {
+        Code::AccessDenied.into()
+    };
+    error.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker.head.version_id())
+}
+
+/// Finds a version of a key: the newest, or the one named (which may be a delete marker).
+///
+/// # Errors
+/// `InvalidArgument` for an id that cannot be one.
+pub fn find_version(
+    service: &Service,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    version: Option<&str>,
+) -> Result<Option<ObjectRecord>> {
+    let current = read_current(service, bucket, key)?.map(|(record, _)| record);
+    let Some(version) = version else { return Ok(current) };
+    if version == "null" {
+        return match current.filter(|record| record.head.null_version) {
+            Some(record) => Ok(Some(record)),
+            None => Ok(find_older_null(service, bucket, key)?.map(|(record, _)| record)),
+        };
+    }
+    let id = parse_version_id(version)?;
+    if let Some(record) = current.filter(|record| record.head.id == id) {
+        return Ok(Some(record).filter(|record| !record.head.null_version));
+    }
+    let stored = service.meta.get(&keys::version(&bucket.name, key.as_str(), id)).map_err(store_error)?;
+    let record = stored.map(|stored| ObjectRecord::decode(&stored)).transpose().map_err(store_error)?;
+    Ok(record.filter(|record| !record.head.null_version))
+}
+
+/// Reads a version id that is not `null`.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn parse_version_id(version: &str) -> Result<SortedId> {
+    SortedId::parse(version)
+        .ok_or_else(|| Error::invalid_argument("versionId", version, "Invalid version id specified"))
+}
+
+/// Which bytes of the object the answer carries.
+struct Wanted {
+    range: Range<u64>,
+    /// Answer 206 with `Content-Range`.
+    partial: bool,
+    /// The index into the object's parts, for a read by part number.
+    part: Option<usize>,
+}
+
+impl Wanted {
+    fn read(ctx: &Context<'_>, record: &ObjectRecord) -> Result<Wanted> {
+        let size = record.head.size;
+        let part = ctx.param("partNumber").map(parse_part_number).transpose()?;
+        if let Some(number) = part {
+            if ctx.headers.has("range") {
+                let message = "Cannot specify both Range header and partNumber query parameter";
+                return Err(Error::with_message(Code::InvalidRequest, message));
+            }
+            return Wanted::part(record, number);
+        }
+        if conditions::range_applies(ctx.headers, &conditions::Target::of(&record.head))
+            && let Selection::Part(range) = range::requested(ctx.headers, size)?
+        {
+            return Ok(Wanted { range, partial: true, part: None });
+        }
+        Ok(Wanted { range: 0..size, partial: false, part: None })
+    }
+
+    fn part(record: &ObjectRecord, number: u16) -> Result<Wanted> {
+        let parts = &record.detail.parts;
+        if parts.is_empty() && number == 1 {
+            return Ok(Wanted { range: 0..record.head.size, partial: record.head.size > 0, part: None });
+        }
+        let index = usize::from(number) - 1;
+        let Some(part) = parts.get(index) else {
+            return Err(Error::new(Code::InvalidPartNumber)
+                .field("PartNumberRequested", number.to_string())
+                .field("ActualPartCount", parts.len().max(1).to_string()));
+        };
+        let start: u64 = parts[..index].iter().map(|part| part.size).sum();
+        Ok(Wanted { range: start..start + part.size, partial: part.size > 0, part: Some(index) })
+    }
+}
+
+/// Reads a part number, 1 to 10000.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn parse_part_number(text: &str) -> Result<u16> {
+    match text.parse::<u16>() {
+        Ok(number @ 1..=10_000) if !text.starts_with('+') => Ok(number),
+        _ => Err(Error::invalid_argument(
+            "partNumber",
+            text,
+            "Part number must be an integer between 1 and 10000, inclusive",
+        )),
+    }
+}
+
+/// The head of the answer to a read.
+fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<Response> {
+    let head = &record.head;
+    conditions::check_read(ctx.headers, &conditions::Target::of(head))?;
+    let mut response = Response::new(if wanted.partial { 206 } else { 200 });
+    response.push_header("Last-Modified", time::http_date(head.modified_ms));
+    response.push_header("ETag", format!("\"{}\"", head.etag));
+    response.push_header("Accept-Ranges", "bytes");
+    if wanted.partial {
+        let Range { start, end } = wanted.range;
+        response.push_header("Content-Range", format!("bytes {start}-{}/{}", end - 1, head.size));
+    }
+    metadata::push(&mut response, &record.detail);
+    if ctx.bucket().record.versioning != Versioning::Unversioned {
+        response.push_header("x-amz-version-id", head.version_id());
+    }
+    if !head.storage_class.is_empty() {
+        response.push_header("x-amz-storage-class", head.storage_class.clone());
+    }
+    if !record.detail.tags.is_empty() {
+        response.push_header("x-amz-tagging-count", record.detail.tags.len().to_string());
+    }
+    if ctx.query.has("partNumber") && !record.detail.parts.is_empty() {
+        response.push_header("x-amz-mp-parts-count", record.detail.parts.len().to_string());
+    }
+    push_asked_checksum(ctx, record, wanted, &mut response);
+    apply_overrides(ctx, &mut response)?;
+    Ok(response)
+}
+
+/// The checksum is sent when asked for and when it is that of the bytes sent.
+fn push_asked_checksum(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted, response: &mut Response) {
+    if !checksum::is_requested(ctx.headers) {
+        return;
+    }
+    match wanted.part {
+        None if !wanted.partial || wanted.range == (0..record.head.size) => push_checksum(response, record),
+        Some(index) => {
+            let value = record.detail.parts[index].checksum.clone();
+            if let (Some((algorithm, kind)), Some(value)) = (record.head.checksum, value) {
+                response.push_header(algorithm.header(), value);
+                response.push_header("x-amz-checksum-type", kind.as_str());
+            }
+        }
+        None => {}
+    }
+}
+
+fn apply_overrides(ctx: &Context<'_>, response: &mut Response) -> Result<()> {
+    for (parameter, header) in OVERRIDES {
+        let Some(value) = ctx.param(parameter) else { continue };
+        if ctx.identity.account().is_none() {
+            let message = "Request specific response headers cannot be used for anonymous GET requests.";
+            return Err(Error::with_message(Code::InvalidRequest, message));
+        }
+        if value.chars().any(char::is_control) {
+            return Err(Error::invalid_argument(
+                parameter,
+                value,
+                "Header value must not contain control characters.",
+            ));
+        }
+        response.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(header));
+        response.push_header(header, value.to_owned());
+    }
+    debug_assert!(matches!(ctx.operation.method, Method::Get | Method::Head));
+    Ok(())
+}
+
+/// Opens a range of an object's bytes. `Ok(None)` when a body is not there (any more).
+///
+/// # Errors
+/// `InternalError` when the store fails.
+pub fn open(service: &Service, record: &ObjectRecord, range: Range<u64>) -> Result<Option<ResponseBody>> {
+    let length = range.end - range.start;
+    if length == 0 {
+        return Ok(Some(ResponseBody::Empty));
+    }
+    if let [piece] = record.detail.pieces.as_slice() {
+        if piece.inline {
+            return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
+        }
+    }
+    let reader = PieceReader::open(service, &record.detail.pieces, range)?;
+    Ok(reader.map(|reader| ResponseBody::Stream { length, reader: Box::new(reader) }))
+}
+
+fn read_inline(meta: &dyn MetaStore, piece: &Piece, range: &Range<u64>) -> Result<Option<Vec<u8>>> {
+    let Some(mut bytes) = meta.get(&keys::inline_body(&piece.id)).map_err(store_error)? else {
+        return Ok(None);
+    };
+    let (start, end) = (range.start as usize, range.end as usize);
+    if bytes.len() as u64 != piece.size || end > bytes.len() {
+        return Err(Error::internal(format!(
+            "body {} has {} bytes, not {}",
+            piece.id.0,
+            bytes.len(),
+            piece.size
+        )));
+    }
+    bytes.truncate(end);
+    bytes.drain(..start);
+    Ok(Some(bytes))
+}
+
+/// A run of bytes inside one piece, and where to get it.
+struct Slice {
+    piece: Piece,
+    range: Range<u64>,
+    source: Source,
+}
+
+enum Source {
+    Records(Arc<dyn MetaStore>),
+    Blobs(Arc<dyn BlobStore>),
+}
+
+impl Slice {
+    fn new(service: &Service, piece: &Piece, range: Range<u64>) -> Result<Slice> {
+        let source = if piece.inline {
+            Source::Records(service.meta.clone())
+        } else {
+            Source::Blobs(service.blobs_of(&piece.location)?.clone())
+        };
+        Ok(Slice { piece: piece.clone(), range, source })
+    }
+
+    fn length(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    fn open(&self) -> Result<Option<Box<dyn Read + Send>>> {
+        match &self.source {
+            Source::Blobs(blobs) => blobs.read(&self.piece.id, self.range.clone()).map_err(store_error),
+            Source::Records(meta) => {
+                let bytes = read_inline(meta.as_ref(), &self.piece, &self.range)?;
+                Ok(bytes.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn Read + Send>))
+            }
+        }
+    }
+}
+
+/// Reads a range that may span pieces. The first piece is open before the answer begins; the rest are
+/// opened as they are reached, so an object of ten thousand parts holds one file open.
+pub struct PieceReader {
+    current: Box<dyn Read + Send>,
+    left: u64,
+    rest: VecDeque<Slice>,
+}
+
+impl PieceReader {
+    /// Opens the first piece that the range touches. `Ok(None)` when it is not there (any more).
+    ///
+    /// # Errors
+    /// `InternalError` when the store fails.
+    pub fn open(service: &Service, pieces: &[Piece], range: Range<u64>) -> Result<Option<PieceReader>> {
+        let mut rest = VecDeque::new();
+        let mut offset = 0;
+        for piece in pieces {
+            let (start, end) = (range.start.max(offset), range.end.min(offset + piece.size));
+            if start < end {
+                rest.push_back(Slice::new(service, piece, start - offset..end - offset)?);
+            }
+            offset += piece.size;
+        }
+        let Some(first) = rest.pop_front() else {
+            return Ok(Some(PieceReader { current: Box::new(io::empty()), left: 0, rest }));
+        };
+        let left = first.length();
+        Ok(first.open()?.map(|current| PieceReader { current, left, rest }))
+    }
+}
+
+impl Read for PieceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left == 0 {
+            let Some(next) = self.rest.pop_front() else { return Ok(0) };
+            self.left = next.length();
+            self.current = next.open().map_err(io::Error::other)?.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, format!("body {} is missing", next.piece.id.0))
+            })?;
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.current.read(&mut buffer[..most])?;
+        if count == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}

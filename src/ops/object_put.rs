@@ -1,0 +1,372 @@
+//! PutObject, and the two steps that every write of an object shares: receiving a body
+//! ([`receive`]) and publishing a version ([`commit_version`]).
+
+use super::checksum::BodyChecksums;
+use super::conditions::{Current, WriteConditions};
+use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
+use super::{Context, metadata};
+use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
+use crate::codec::hex;
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, Response};
+use crate::model::bucket::Versioning;
+use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
+use crate::model::{ObjectKey, SortedId, keys};
+use crate::storage::{Batch, BlobHint, BlobId, Expect, Outcome, Visit, WriteError};
+use std::io::Read;
+
+/// The largest body of a single PUT and of a part: 5 GiB.
+pub const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+
+/// PutObject.
+pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
+    require_length(ctx)?;
+    if ctx.query.has("versionId") {
+        let message = "This operation does not accept a version-id.";
+        return Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message));
+    }
+    let mut detail = metadata::read(ctx)?;
+    let storage_class = metadata::storage_class(ctx)?;
+    let checks = BodyChecksums::from_headers(ctx.headers)?;
+    let condition = WriteConditions::from_headers(ctx.headers)?;
+    // A condition that fails already is not worth the upload; it is decided again at the commit.
+    check_now(ctx, &condition)?;
+    let algorithm = checks.algorithm();
+    let received = receive(ctx, body, checks, algorithm, "")?;
+    detail.pieces = received.pieces();
+    detail.checksum = received.checksum.as_ref().map(Checksum::to_base64);
+    let version = NewVersion {
+        size: received.size,
+        etag: hex(&received.md5),
+        owner: owner_of_new(ctx),
+        storage_class,
+        checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
+        detail,
+        inline: received.inline,
+        delete_marker: false,
+    };
+    let committed =
+        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
+    let mut response = Response::new(200).header("ETag", format!("\"{}\"", committed.head.etag));
+    push_checksum(&mut response, &committed);
+    push_version_id(&mut response, ctx.bucket(), &committed.head);
+    Ok(response)
+}
+
+/// A body without a length and without a transfer coding could be anything.
+///
+/// # Errors
+/// `MissingContentLength`.
+pub fn require_length(ctx: &Context<'_>) -> Result<()> {
+    let framed = ["content-length", "transfer-encoding"].iter().any(|name| ctx.headers.has(name));
+    if framed { Ok(()) } else { Err(Error::new(Code::MissingContentLength).close()) }
+}
+
+/// The account that will own what this request writes.
+pub fn owner_of_new(ctx: &Context<'_>) -> String {
+    ctx.identity.canonical_id().to_owned()
+}
+
+/// Adds the checksum headers of a stored object.
+pub fn push_checksum(response: &mut Response, record: &ObjectRecord) {
+    if let (Some((algorithm, kind)), Some(value)) = (record.head.checksum, &record.detail.checksum) {
+        response.push_header(algorithm.header(), value.clone());
+        response.push_header("x-amz-checksum-type", kind.as_str());
+    }
+}
+
+/// Adds `x-amz-version-id`, where the bucket has versions.
+pub fn push_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHead) {
+    if bucket.record.versioning == Versioning::Enabled || !head.null_version {
+        response.push_header("x-amz-version-id", head.version_id());
+    }
+}
+
+fn check_now(ctx: &Context<'_>, condition: &WriteConditions) -> Result<()> {
+    if condition.is_empty() {
+        return Ok(());
+    }
+    let current = read_current(ctx.service, ctx.bucket(), ctx.key())?;
+    condition.check(&Current::of(current.as_ref().map(|(record, _)| record)))
+}
+
+/// The newest version of a key with its stored form.
+pub fn read_current(
+    service: &Service,
+    bucket: &Bucket,
+    key: &ObjectKey,
+) -> Result<Option<(ObjectRecord, Vec<u8>)>> {
+    let stored = service.meta.get(&keys::object(&bucket.name, key.as_str())).map_err(store_error)?;
+    stored.map(|stored| Ok((ObjectRecord::decode(&stored).map_err(store_error)?, stored))).transpose()
+}
+
+/// A body that has been received, verified and stored, but that no record names yet.
+pub struct Received {
+    /// Its length.
+    pub size: u64,
+    /// Its MD5.
+    pub md5: [u8; 16],
+    /// Its checksum.
+    pub checksum: Option<Checksum>,
+    /// Where it is, unless empty.
+    pub piece: Option<Piece>,
+    /// Its bytes, when it is to be kept as a record.
+    pub inline: Vec<(BlobId, Vec<u8>)>,
+}
+
+impl Received {
+    /// Where it is.
+    pub fn pieces(&self) -> Vec<Piece> {
+        self.piece.iter().cloned().collect()
+    }
+}
+
+/// Receives a body into the location that the request's object goes to.
+///
+/// # Errors
+/// `MissingContentLength`, `EntityTooLarge`, `IncompleteBody`, `BadDigest`, whatever the body's
+/// signature demands, and what the store says. Nothing is kept then.
+pub fn receive(
+    ctx: &Context<'_>,
+    mut body: Body<'_>,
+    checks: BodyChecksums,
+    algorithm: Option<ChecksumAlgorithm>,
+    location: &str,
+) -> Result<Received> {
+    let length = body.length();
+    // S3 computes a CRC64NVME of its own where the client chose nothing.
+    let algorithm = algorithm.unwrap_or(ChecksumAlgorithm::DEFAULT);
+    let expectation = checks.expectation(length, PUT_BYTES_MAX, |name| ctx.trailers.get(name));
+    let mut reader = DigestReader::new(&mut body, Some(algorithm), expectation);
+    let stored = store(ctx, &mut reader, length, location)?;
+    received(reader, stored)
+}
+
+/// Receives bytes that the server already has, for a copy.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_copy(
+    ctx: &Context<'_>,
+    source: &mut dyn Read,
+    length: u64,
+    algorithm: Option<ChecksumAlgorithm>,
+    location: &str,
+) -> Result<Received> {
+    let algorithm = algorithm.unwrap_or(ChecksumAlgorithm::DEFAULT);
+    let expectation = Expectation { length: Some(length), ..Expectation::default() };
+    let mut reader = DigestReader::new(source, Some(algorithm), expectation);
+    let stored = store(ctx, &mut reader, Some(length), location)?;
+    received(reader, stored)
+}
+
+fn received(reader: DigestReader<'_>, (piece, inline): Stored) -> Result<Received> {
+    let digested = reader.finish()?;
+    let md5 = digested.md5.ok_or_else(|| Error::internal("a received body has no MD5"))?;
+    Ok(Received { size: digested.size, md5, checksum: digested.checksum, piece, inline })
+}
+
+/// What [`store`] made of a body: where it is, and its bytes if they are to become a record.
+pub type Stored = (Option<Piece>, Vec<(BlobId, Vec<u8>)>);
+
+/// Stores what a reader yields. Small bodies stay in memory to become records; an empty one is
+/// nothing at all.
+///
+/// # Errors
+/// What the reader fails with, and what the store says. Nothing is kept then.
+pub fn store(
+    ctx: &Context<'_>,
+    reader: &mut dyn Read,
+    length: Option<u64>,
+    location: &str,
+) -> Result<Stored> {
+    let blobs = ctx.service.blobs_of(location)?;
+    let inline_max = blobs.inline_max();
+    let mut head = Vec::new();
+    if length.is_none_or(|length| length <= inline_max as u64) {
+        head.reserve(length.map_or(0, |length| length.min(inline_max as u64) as usize + 1));
+        reader.take(inline_max as u64 + 1).read_to_end(&mut head).map_err(Error::from_body)?;
+        if head.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        if head.len() <= inline_max {
+            let id = BlobId(hex(&crate::codec::random::<16>()));
+            let size = head.len() as u64;
+            let piece = Piece { id: id.clone(), size, inline: true, location: location.to_owned() };
+            return Ok((Some(piece), vec![(id, head)]));
+        }
+    }
+    let hint = BlobHint {
+        bucket: ctx.bucket_name().as_str(),
+        key: ctx.key().as_str(),
+        owner: ctx.identity.canonical_id(),
+        length,
+    };
+    let mut whole = head.as_slice().chain(reader);
+    let written = blobs.write(&mut whole, &hint).map_err(|error| match error {
+        WriteError::Body(error) => Error::from_body(error),
+        WriteError::Store(error) => store_error(error).close(),
+    })?;
+    if written.size == 0 {
+        let _ = blobs.delete(&written.id);
+        return Ok((None, Vec::new()));
+    }
+    let piece = Piece { id: written.id, size: written.size, inline: false, location: location.to_owned() };
+    Ok((Some(piece), Vec::new()))
+}
+
+/// A version that is about to be published.
+pub struct NewVersion {
+    /// Size in bytes.
+    pub size: u64,
+    /// ETag without quotes.
+    pub etag: String,
+    /// Canonical id of the owner.
+    pub owner: String,
+    /// Storage class; empty means `STANDARD`.
+    pub storage_class: String,
+    /// Checksum algorithm and type.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// The rest of the record.
+    pub detail: ObjectDetail,
+    /// Small bodies to be written as records in the same transaction.
+    pub inline: Vec<(BlobId, Vec<u8>)>,
+    /// Publish a delete marker instead of an object.
+    pub delete_marker: bool,
+}
+
+/// Decides whether a write may happen, given the newest version, which it would replace.
+pub type Decide<'d> = dyn FnMut(Option<&ObjectRecord>) -> Result<()> + 'd;
+
+/// Publishes a version whose bodies were made for it: they are dropped when the commit fails.
+///
+/// # Errors
+/// As [`commit_version_with`].
+pub fn commit_version(
+    ctx: &Context<'_>,
+    key: &ObjectKey,
+    version: NewVersion,
+    decide: &mut Decide<'_>,
+) -> Result<ObjectRecord> {
+    let pieces = version.detail.pieces.clone();
+    commit_version_with(ctx, key, version, &mut |current, _| decide(current))
+        .inspect_err(|_| ctx.service.drop_unnamed(&pieces))
+}
+
+/// Publishes a version: one atomic commit in which the record appears, the version it replaces moves
+/// or goes, and bodies that nothing names any more go on the to-delete list. `decide` is asked about
+/// exactly the state that the commit replaces, and may add expectations and writes to it: if another
+/// write comes between, it is asked again with a new batch.
+///
+/// # Errors
+/// What `decide` says, `NoSuchBucket`, `OperationAborted`.
+pub fn commit_version_with(
+    ctx: &Context<'_>,
+    key: &ObjectKey,
+    version: NewVersion,
+    decide: &mut dyn FnMut(Option<&ObjectRecord>, &mut Batch) -> Result<()>,
+) -> Result<ObjectRecord> {
+    let service = ctx.service;
+    let mut record = record_of(&version);
+    record.detail = version.detail;
+    for attempt in 0..COMMIT_TRIES_MAX {
+        // The first try trusts the bucket that the request began with: the commit expects it unchanged.
+        let bucket = match (&ctx.bucket, attempt) {
+            (Some(bucket), 0) => bucket.clone(),
+            _ => service.bucket(ctx.bucket_name())?,
+        };
+        let current = read_current(service, &bucket, key)?;
+        let mut batch = Batch::new();
+        batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
+        decide(current.as_ref().map(|(record, _)| record), &mut batch)?;
+        let previous = current.as_ref().map(|(record, _)| &record.head);
+        record.head.id = SortedId::new(ctx.now, previous.map(|head| head.id));
+        record.head.modified_ms = ctx.now.max(previous.map_or(0, |head| head.modified_ms));
+        record.head.null_version = bucket.record.versioning != Versioning::Enabled;
+        let dropped = replace_current(service, &bucket, key, current, record.head.null_version, &mut batch)?;
+        for (id, bytes) in &version.inline {
+            batch.put(keys::inline_body(id), bytes.clone());
+        }
+        batch.put(keys::object(&bucket.name, key.as_str()), record.encode());
+        if service.commit(batch)? == Outcome::Committed {
+            service.discarded(dropped);
+            return Ok(record);
+        }
+    }
+    Err(Code::OperationAborted.into())
+}
+
+fn record_of(version: &NewVersion) -> ObjectRecord {
+    ObjectRecord {
+        head: ObjectHead {
+            delete_marker: version.delete_marker,
+            null_version: true,
+            id: SortedId([0; 16]),
+            modified_ms: 0,
+            size: version.size,
+            etag: version.etag.clone(),
+            owner: version.owner.clone(),
+            storage_class: version.storage_class.clone(),
+            checksum: version.checksum,
+        },
+        detail: ObjectDetail::default(),
+    }
+}
+
+/// Makes room for a new newest version: the present one stays as an older version or, when both are
+/// null versions, goes; a null version goes from among the older ones too. Returns the bodies that
+/// go.
+fn replace_current(
+    service: &Service,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    current: Option<(ObjectRecord, Vec<u8>)>,
+    new_is_null: bool,
+    batch: &mut Batch,
+) -> Result<Vec<Piece>> {
+    let object = keys::object(&bucket.name, key.as_str());
+    let Some((record, stored)) = current else {
+        batch.expects.push(Expect::Record { key: object, value: None });
+        return Ok(Vec::new());
+    };
+    batch.expect(object, Some(stored.clone()));
+    if record.head.null_version && new_is_null {
+        service.discard_in(batch, &record.detail.pieces);
+        return Ok(record.detail.pieces);
+    }
+    batch.put(keys::version(&bucket.name, key.as_str(), record.head.id), stored);
+    if !new_is_null {
+        return Ok(Vec::new());
+    }
+    let Some((null, null_stored)) = find_older_null(service, bucket, key)? else { return Ok(Vec::new()) };
+    let null_key = keys::version(&bucket.name, key.as_str(), null.head.id);
+    batch.expect(null_key.clone(), Some(null_stored));
+    batch.remove(null_key);
+    service.discard_in(batch, &null.detail.pieces);
+    Ok(null.detail.pieces)
+}
+
+/// The null version among the older versions of a key.
+///
+/// # Errors
+/// `InternalError` when the store fails.
+pub fn find_older_null(
+    service: &Service,
+    bucket: &Bucket,
+    key: &ObjectKey,
+) -> Result<Option<(ObjectRecord, Vec<u8>)>> {
+    let range = keys::versions(&bucket.name, key.as_str());
+    let mut found = None;
+    service
+        .meta
+        .scan(&range.start..&range.end, &mut |_, value| match ObjectRecord::decode_head(value) {
+            Ok(head) if !head.null_version => Visit::Next,
+            Ok(_) => {
+                found = Some(value.to_vec());
+                Visit::Stop
+            }
+            Err(_) => Visit::Next,
+        })
+        .map_err(store_error)?;
+    found.map(|stored| Ok((ObjectRecord::decode(&stored).map_err(store_error)?, stored))).transpose()
+}

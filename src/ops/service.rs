@@ -1,0 +1,204 @@
+//! What every operation works with: the stores, the accounts, the clock, the settings.
+
+use crate::auth::account::Accounts;
+use crate::codec::clock::Clock;
+use crate::codec::hex;
+use crate::config::Config;
+use crate::error::{Code, Error, Result};
+use crate::model::bucket::BucketRecord;
+use crate::model::object::Piece;
+use crate::model::{BucketName, keys};
+use crate::storage::{Batch, BlobStore, MetaStore, Outcome, StorageError};
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+/// How often a write decides again after another write changed what it had read. Some write always
+/// succeeds, so this only bounds a pathological crowd on one key.
+pub const COMMIT_TRIES_MAX: u32 = 1_000;
+
+/// The most decoded bucket records that are kept.
+const BUCKETS_CACHED_MAX: usize = 1_024;
+
+/// A bucket as it was when the request began.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// Its name.
+    pub name: BucketName,
+    /// Its record.
+    pub record: BucketRecord,
+    /// The stored form, which commits expect to find unchanged.
+    pub stored: Vec<u8>,
+}
+
+/// The shared state of a server. Immutable but for the caches.
+pub struct Service {
+    /// Checked settings.
+    pub config: Config,
+    /// The source of time.
+    pub clock: Clock,
+    /// Records.
+    pub meta: Arc<dyn MetaStore>,
+    /// Bodies that have no location of their own.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Bodies by location, when there is more than one store.
+    pub locations: HashMap<String, Arc<dyn BlobStore>>,
+    /// Hosts that carry buckets in front.
+    pub hosts: Vec<String>,
+    /// Told of every body that a commit put on the to-delete list.
+    pub discard: Box<dyn Fn(Piece) + Send + Sync>,
+    /// Decoded bucket records, each valid while the stored bytes are the same.
+    buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
+}
+
+impl Service {
+    /// Puts the parts together.
+    pub fn new(
+        config: Config,
+        meta: Arc<dyn MetaStore>,
+        blobs: Arc<dyn BlobStore>,
+        discard: Box<dyn Fn(Piece) + Send + Sync>,
+    ) -> Service {
+        let endpoints = config.rest_endpoints.keys().chain(&config.website_endpoints);
+        let hosts = endpoints.map(|host| host.to_ascii_lowercase()).collect();
+        Service {
+            config,
+            clock: Clock::system(),
+            meta,
+            blobs,
+            locations: HashMap::new(),
+            hosts,
+            discard,
+            buckets: RwLock::default(),
+        }
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.config.accounts
+    }
+
+    /// The display name of an account, for `Owner` elements.
+    pub fn display_name(&self, canonical_id: &str) -> Option<&str> {
+        self.accounts().by_canonical_id(canonical_id).map(|account| account.name.as_str())
+    }
+
+    /// Reads a bucket's record.
+    ///
+    /// # Errors
+    /// `InternalError` when the store fails.
+    pub fn find_bucket(&self, name: &BucketName) -> Result<Option<Arc<Bucket>>> {
+        let Some(stored) = self.meta.get(&keys::bucket(name)).map_err(store_error)? else { return Ok(None) };
+        let cached = self.buckets.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(name).cloned();
+        if let Some(bucket) = cached.filter(|bucket| bucket.stored == stored) {
+            return Ok(Some(bucket));
+        }
+        let record = BucketRecord::decode(&stored).map_err(store_error)?;
+        let bucket = Arc::new(Bucket { name: name.clone(), record, stored });
+        let mut cache = self.buckets.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if cache.len() >= BUCKETS_CACHED_MAX {
+            cache.clear();
+        }
+        cache.insert(name.clone(), bucket.clone());
+        Ok(Some(bucket))
+    }
+
+    /// Reads the record of a bucket that must exist.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `InternalError`.
+    pub fn bucket(&self, name: &BucketName) -> Result<Arc<Bucket>> {
+        self.find_bucket(name)?.ok_or_else(|| no_such_bucket(name))
+    }
+
+    /// Changes a bucket's record, deciding again whenever somebody else changed it first.
+    ///
+    /// # Errors
+    /// What `change` returns, `NoSuchBucket`, `OperationAborted`.
+    pub fn update_bucket(
+        &self,
+        name: &BucketName,
+        change: &mut dyn FnMut(&mut BucketRecord) -> Result<()>,
+    ) -> Result<()> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let bucket = self.bucket(name)?;
+            let mut record = bucket.record.clone();
+            change(&mut record)?;
+            let mut batch = Batch::new();
+            batch.expect(keys::bucket(name), Some(bucket.stored.clone()));
+            batch.put(keys::bucket(name), record.encode());
+            if self.commit(batch)? == Outcome::Committed {
+                return Ok(());
+            }
+        }
+        Err(Code::OperationAborted.into())
+    }
+
+    /// Commits a batch.
+    ///
+    /// # Errors
+    /// As [`store_error`].
+    pub fn commit(&self, batch: Batch) -> Result<Outcome> {
+        self.meta.commit(batch).map_err(store_error)
+    }
+
+    /// The store that has (or will have) the bodies of a location.
+    ///
+    /// # Errors
+    /// `InternalError` for a location that is not configured any more.
+    pub fn blobs_of(&self, location: &str) -> Result<&Arc<dyn BlobStore>> {
+        if location.is_empty() {
+            return Ok(&self.blobs);
+        }
+        self.locations
+            .get(location)
+            .ok_or_else(|| Error::internal(format!("location {location:?} is not configured any more")))
+    }
+
+    /// Adds the removal of bodies to a batch: a body kept as a record goes at once, another one goes
+    /// on the to-delete list in the same transaction that stops naming it.
+    pub fn discard_in(&self, batch: &mut Batch, pieces: &[Piece]) {
+        for piece in pieces {
+            if piece.inline {
+                batch.remove(keys::inline_body(&piece.id));
+            } else {
+                batch.put(keys::garbage(&piece.location, &piece.id), Vec::new());
+            }
+        }
+    }
+
+    /// Tells the deleting thread of bodies that a commit has put on the to-delete list.
+    pub fn discarded(&self, pieces: Vec<Piece>) {
+        pieces.into_iter().filter(|piece| !piece.inline).for_each(|piece| (self.discard)(piece));
+    }
+
+    /// Removes bodies that no record ever named, after a failed write. What cannot be removed now is
+    /// left to the sweep.
+    pub fn drop_unnamed(&self, pieces: &[Piece]) {
+        for piece in pieces.iter().filter(|piece| !piece.inline) {
+            if let Ok(blobs) = self.blobs_of(&piece.location) {
+                let _ = blobs.delete(&piece.id);
+            }
+        }
+    }
+}
+
+/// `NoSuchBucket` with the bucket's name.
+pub fn no_such_bucket(name: &BucketName) -> Error {
+    Error::new(Code::NoSuchBucket).field("BucketName", name.as_str())
+}
+
+/// The S3 error for a failure of a store.
+pub fn store_error(error: StorageError) -> Error {
+    match &error {
+        StorageError::Full(_) => Error::new(Code::InsufficientStorage).cause(error),
+        StorageError::ReadOnly(_) | StorageError::Unavailable(_) => {
+            Error::new(Code::ServiceUnavailable).cause(error)
+        }
+        StorageError::Corrupt(_) | StorageError::Io(_) => Error::internal(error),
+    }
+}
+
+/// A request id: 16 upper-case hexadecimal digits, as S3's.
+pub fn request_id() -> String {
+    hex(&crate::codec::random::<8>()).to_ascii_uppercase()
+}

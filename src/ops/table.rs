@@ -1,0 +1,154 @@
+//! The table of operations.
+
+use super::{
+    Operation, Scope, attributes, bucket, bucket_settings, list, list_uploads, multipart, object_copy,
+    object_delete, object_get, object_put,
+};
+use crate::http::Method;
+use Method::{Delete, Get, Head, Post, Put};
+use Scope::Bucket as OnBucket;
+use Scope::Object as OnObject;
+use Scope::Service as OnService;
+
+type Run = fn(&super::Context<'_>, crate::http::Body<'_>) -> crate::error::Result<crate::http::Response>;
+
+const fn row(
+    name: &'static str,
+    method: Method,
+    scope: Scope,
+    sub: &'static str,
+    action: &'static str,
+    run: Run,
+) -> Operation {
+    Operation { name, method, scope, sub, header: None, action, run }
+}
+
+const fn row_with_header(
+    name: &'static str,
+    scope: Scope,
+    sub: &'static str,
+    header: &'static str,
+    action: &'static str,
+    run: Run,
+) -> Operation {
+    Operation { name, method: Put, scope, sub, header: Some(header), action, run }
+}
+
+/// Every operation. Where two rows differ only by a header, the one with the header stands first.
+#[rustfmt::skip]
+pub static OPERATIONS: &[Operation] = &[
+    row("ListBuckets", Get, OnService, "", "s3:ListAllMyBuckets", bucket::list),
+
+    row("CreateBucket", Put, OnBucket, "", "s3:CreateBucket", bucket::create),
+    row("HeadBucket", Head, OnBucket, "", "s3:ListBucket", bucket::head),
+    row("DeleteBucket", Delete, OnBucket, "", "s3:DeleteBucket", bucket::delete),
+    row("GetBucketLocation", Get, OnBucket, "location", "s3:GetBucketLocation", bucket::location),
+    row("ListObjects", Get, OnBucket, "", "s3:ListBucket", list::objects),
+    row("ListObjectVersions", Get, OnBucket, "versions", "s3:ListBucketVersions", list::versions),
+    row("ListMultipartUploads", Get, OnBucket, "uploads", "s3:ListBucketMultipartUploads", list_uploads::list),
+    row("DeleteObjects", Post, OnBucket, "delete", "s3:DeleteObject", object_delete::delete_many),
+
+    row("GetBucketVersioning", Get, OnBucket, "versioning", "s3:GetBucketVersioning", bucket_settings::get_versioning),
+    row("PutBucketVersioning", Put, OnBucket, "versioning", "s3:PutBucketVersioning", bucket_settings::put_versioning),
+    row("GetBucketAccelerateConfiguration", Get, OnBucket, "accelerate", "s3:GetAccelerateConfiguration", bucket_settings::get_unset),
+    row("GetBucketAnalyticsConfiguration", Get, OnBucket, "analytics", "s3:GetAnalyticsConfiguration", bucket_settings::get_unset),
+    row("GetBucketCors", Get, OnBucket, "cors", "s3:GetBucketCORS", bucket_settings::get_unset),
+    row("GetBucketEncryption", Get, OnBucket, "encryption", "s3:GetEncryptionConfiguration", bucket_settings::get_unset),
+    row("GetBucketIntelligentTieringConfiguration", Get, OnBucket, "intelligent-tiering", "s3:GetIntelligentTieringConfiguration", bucket_settings::get_unset),
+    row("GetBucketInventoryConfiguration", Get, OnBucket, "inventory", "s3:GetInventoryConfiguration", bucket_settings::get_unset),
+    row("GetBucketLifecycleConfiguration", Get, OnBucket, "lifecycle", "s3:GetLifecycleConfiguration", bucket_settings::get_unset),
+    row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", bucket_settings::get_unset),
+    row("GetBucketMetricsConfiguration", Get, OnBucket, "metrics", "s3:GetMetricsConfiguration", bucket_settings::get_unset),
+    row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", bucket_settings::get_unset),
+    row("GetObjectLockConfiguration", Get, OnBucket, "object-lock", "s3:GetBucketObjectLockConfiguration", bucket_settings::get_unset),
+    row("GetBucketOwnershipControls", Get, OnBucket, "ownershipControls", "s3:GetBucketOwnershipControls", bucket_settings::get_unset),
+    row("GetBucketPolicy", Get, OnBucket, "policy", "s3:GetBucketPolicy", bucket_settings::get_unset),
+    row("GetBucketPolicyStatus", Get, OnBucket, "policyStatus", "s3:GetBucketPolicyStatus", bucket_settings::get_unset),
+    row("GetPublicAccessBlock", Get, OnBucket, "publicAccessBlock", "s3:GetBucketPublicAccessBlock", bucket_settings::get_unset),
+    row("GetBucketReplication", Get, OnBucket, "replication", "s3:GetReplicationConfiguration", bucket_settings::get_unset),
+    row("GetBucketRequestPayment", Get, OnBucket, "requestPayment", "s3:GetBucketRequestPayment", bucket_settings::get_unset),
+    row("GetBucketTagging", Get, OnBucket, "tagging", "s3:GetBucketTagging", bucket_settings::get_unset),
+    row("GetBucketWebsite", Get, OnBucket, "website", "s3:GetBucketWebsite", bucket_settings::get_unset),
+
+    row_with_header("CopyObject", OnObject, "", "x-amz-copy-source", "s3:PutObject", object_copy::copy),
+    row("PutObject", Put, OnObject, "", "s3:PutObject", object_put::put),
+    row("GetObject", Get, OnObject, "", "s3:GetObject", object_get::get),
+    row("HeadObject", Head, OnObject, "", "s3:GetObject", object_get::head),
+    row("DeleteObject", Delete, OnObject, "", "s3:DeleteObject", object_delete::delete),
+    row("GetObjectAttributes", Get, OnObject, "attributes", "s3:GetObjectAttributes", attributes::get),
+
+    row("CreateMultipartUpload", Post, OnObject, "uploads", "s3:PutObject", multipart::create),
+    row_with_header("UploadPartCopy", OnObject, "uploadId", "x-amz-copy-source", "s3:PutObject", object_copy::copy_part),
+    row("UploadPart", Put, OnObject, "uploadId", "s3:PutObject", multipart::upload_part),
+    row("CompleteMultipartUpload", Post, OnObject, "uploadId", "s3:PutObject", multipart::complete),
+    row("AbortMultipartUpload", Delete, OnObject, "uploadId", "s3:AbortMultipartUpload", multipart::abort),
+    row("ListParts", Get, OnObject, "uploadId", "s3:ListMultipartUploadParts", list_uploads::parts),
+];
+
+/// Every sub-resource that S3 has, whether or not a row answers it: a request that names one is never
+/// taken for the plain operation.
+static SUB_RESOURCES: &[&str] = &[
+    "accelerate",
+    "acl",
+    "analytics",
+    "attributes",
+    "cors",
+    "delete",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "location",
+    "logging",
+    "metadataConfiguration",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "session",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versioning",
+    "versions",
+    "website",
+];
+
+/// Parameters that a write may carry with an empty value without naming a sub-resource.
+pub static EMPTY_PARAMETERS: &[&str] = &["versionId", "x-id", "X-Amz-Security-Token", "partNumber", "prefix"];
+
+/// Whether a query parameter names a sub-resource.
+pub fn is_sub_resource(name: &str) -> bool {
+    SUB_RESOURCES.binary_search(&name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        assert!(SUB_RESOURCES.is_sorted());
+        for (index, row) in OPERATIONS.iter().enumerate() {
+            assert!(row.sub.is_empty() || is_sub_resource(row.sub), "{}", row.name);
+            assert!(row.action.starts_with("s3:"), "{}", row.name);
+            for earlier in &OPERATIONS[..index] {
+                assert_ne!(earlier.name, row.name);
+                let same = (earlier.method, earlier.scope, earlier.sub) == (row.method, row.scope, row.sub);
+                assert!(!same || earlier.header.is_some(), "{} hides {}", earlier.name, row.name);
+            }
+        }
+    }
+}

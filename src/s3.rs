@@ -1,0 +1,304 @@
+//! What a request goes through, from its complete head to the last byte of its answer.
+//!
+//! One function to read ([`S3::answer`]): resolve the target, find the row of the operations table,
+//! authenticate, load the bucket, decide access, run the operation. Around it a request id, a panic
+//! fence, the headers of every answer, and one log line.
+
+use crate::auth::keys::SigningKeyCache;
+use crate::auth::{self, Authenticated};
+use crate::codec::uri::Query;
+use crate::codec::xml_writer::XmlWriter;
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, Handler, Headers, Method, Refusal, Request, Response, ResponseBody, Sent};
+use crate::log::{Field, Level, Log};
+use crate::ops::service::{Service, request_id};
+use crate::ops::target::{Hosts, Target};
+use crate::ops::{Context, access, admin, route};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The name in the `Server` header. Without a version, which would only help an attacker.
+const SERVER: &str = "s3pail";
+
+/// The S3 service as an HTTP handler.
+pub struct S3 {
+    service: Arc<Service>,
+    settings: auth::Settings,
+    keys: SigningKeyCache,
+    log: Arc<Log>,
+}
+
+/// What the log line of a request says.
+#[derive(Default)]
+struct Facts {
+    operation: Option<&'static str>,
+    bucket: Option<String>,
+    key: Option<String>,
+    access_key: Option<String>,
+    code: Option<&'static str>,
+    cause: Option<String>,
+    health: bool,
+}
+
+/// The parts of a request that outlive its body.
+struct Head {
+    method: Method,
+    path: String,
+    query: String,
+    headers: Headers,
+    peer: Option<SocketAddr>,
+    secure: bool,
+}
+
+impl S3 {
+    /// A handler over a service.
+    pub fn new(service: Arc<Service>, log: Arc<Log>) -> S3 {
+        let settings = auth::Settings { region: service.config.region.clone(), allow_sigv2: true };
+        S3 { service, settings, keys: SigningKeyCache::new(), log }
+    }
+
+    /// The shared state.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    fn answer(&self, head: &mut Head, body: Body<'_>, id: &str, facts: &mut Facts) -> Result<Response> {
+        if let Some(response) = self.internal(head, facts) {
+            return Ok(response);
+        }
+        let hosts = Hosts { known: &self.service.hosts, strict: self.service.config.strict_hosts };
+        let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
+        facts.bucket = target.bucket.as_ref().map(ToString::to_string);
+        facts.key = target.key.as_ref().map(ToString::to_string);
+        let query = Query::parse(&head.query).ok_or_else(|| Error::new(Code::InvalidURI))?;
+        let operation = route(head.method, &target, &query, &head.headers)?;
+        facts.operation = Some(operation.name);
+        let now = self.service.clock.now();
+        let authenticated = self.authenticate(head, &target, now, body)?;
+        facts.access_key = authenticated.identity.access_key().map(str::to_owned);
+        if authenticated.signed_query {
+            take_over_parameters(&query, &mut head.headers);
+        }
+        let bucket = match &target.bucket {
+            Some(name) if operation.name != "CreateBucket" => Some(self.service.bucket(name)?),
+            _ => None,
+        };
+        access::authorize(operation, &authenticated.identity, bucket.as_deref())?;
+        let Authenticated { identity, body, trailers, .. } = authenticated;
+        let ctx = Context {
+            service: &self.service,
+            operation,
+            target: &target,
+            query: &query,
+            headers: &head.headers,
+            identity: &identity,
+            trailers: &trailers,
+            request_id: id,
+            now,
+            peer: head.peer,
+            secure: head.secure,
+            bucket,
+        };
+        (operation.run)(&ctx, body)
+    }
+
+    fn authenticate<'a>(
+        &self,
+        head: &Head,
+        target: &Target,
+        now: u64,
+        body: Body<'a>,
+    ) -> Result<Authenticated<'a>> {
+        let signed =
+            auth::Head { method: head.method, path: &head.path, query: &head.query, headers: &head.headers };
+        let host_bucket = match &target.bucket {
+            Some(bucket) if target.virtual_host => Some(bucket.as_str()),
+            _ => None,
+        };
+        auth::authenticate(
+            self.service.accounts(),
+            &self.settings,
+            &self.keys,
+            now,
+            &signed,
+            host_bucket,
+            body,
+        )
+    }
+
+    /// Answers the paths that are not S3's. A bucket may be called `live`, so a path that could be a
+    /// bucket is only taken from requests without a signature.
+    fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Response> {
+        let signed = head.headers.has("authorization") || !head.query.is_empty();
+        let response = match head.path.as_str() {
+            "/live" | "/ready" if !signed => admin::health(&self.service),
+            path if path.starts_with("/_/") => admin::internal(&self.service, head.method, path, head.peer),
+            _ => return None,
+        };
+        facts.health = true;
+        Some(response)
+    }
+
+    /// Adds what every answer carries.
+    fn finish(&self, mut response: Response, id: &str) -> Response {
+        response.push_header("Server", SERVER);
+        response.push_header("x-amz-request-id", id.to_owned());
+        response.push_header("x-amz-id-2", id.to_owned());
+        response
+    }
+
+    /// Arranges for the log line of a request, once its answer has left.
+    fn log_when_sent(&self, response: &mut Response, head: Head, id: String, facts: Facts, started: Instant) {
+        let level = match (facts.health, response.status) {
+            (true, _) => Level::Trace,
+            (false, 500..) => Level::Error,
+            (false, _) => Level::Info,
+        };
+        if !self.log.enabled(level) {
+            return;
+        }
+        let log = self.log.clone();
+        let status = response.status;
+        response.done = Some(Box::new(move |sent: &Sent| {
+            let client = head.peer.map(|peer| peer.ip().to_string());
+            let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            log.write(
+                level,
+                "request",
+                &[
+                    ("req_id", Field::from(&id)),
+                    ("clientIP", client.as_ref().into()),
+                    ("clientPort", head.peer.map(|peer| peer.port()).into()),
+                    ("httpMethod", head.method.as_str().into()),
+                    ("httpURL", Field::from(&head.path)),
+                    ("action", facts.operation.into()),
+                    ("bucketName", facts.bucket.as_ref().into()),
+                    ("objectKey", facts.key.as_ref().into()),
+                    ("accessKey", facts.access_key.as_ref().into()),
+                    ("httpCode", status.into()),
+                    ("code", facts.code.into()),
+                    ("bytesSent", sent.body_bytes.into()),
+                    ("complete", sent.complete.into()),
+                    ("elapsed_us", elapsed.into()),
+                    ("cause", facts.cause.as_ref().into()),
+                ],
+            );
+        }));
+    }
+}
+
+impl Handler for S3 {
+    fn handle(&self, request: Request<'_>) -> Response {
+        let started = Instant::now();
+        let Request { method, path, query, headers, peer, secure, body } = request;
+        let mut head = Head { method, path, query, headers, peer, secure };
+        let id = request_id();
+        let mut facts = Facts::default();
+        // One request that panics must not end the worker, let alone the process. Nothing that is
+        // shared is left half-changed: stores change in one commit, caches in one insert.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.answer(&mut head, body, &id, &mut facts)))
+            .unwrap_or_else(|panic| Err(Error::internal(panic_text(&panic)).close()));
+        let response = outcome.unwrap_or_else(|error| {
+            facts.code = Some(error.code().name);
+            facts.cause = error.log_cause().map(str::to_owned);
+            error_response(&error, head.method, &head.path, &id)
+        });
+        let mut response = self.finish(response, &id);
+        self.log_when_sent(&mut response, head, id, facts, started);
+        response
+    }
+
+    fn refuse(&self, refusal: Refusal, peer: Option<SocketAddr>) -> Response {
+        let id = request_id();
+        let (status, error) = refused(refusal);
+        let mut response = error_response(&error, Method::Get, "", &id);
+        response.status = status;
+        response.close = true;
+        if refusal == Refusal::TooManyConnections {
+            response.push_header("Retry-After", "1");
+        }
+        let client = peer.map(|peer| peer.ip().to_string());
+        let fields = [
+            ("req_id", Field::from(&id)),
+            ("clientIP", client.as_ref().into()),
+            ("httpCode", status.into()),
+            ("code", error.code().name.into()),
+            ("cause", error.message().into()),
+        ];
+        self.log.write(Level::Info, "refused", &fields);
+        self.finish(response, &id)
+    }
+}
+
+/// The status and the error of a request that the HTTP engine refuses.
+fn refused(refusal: Refusal) -> (u16, Error) {
+    match refusal {
+        Refusal::BadRequest(why) => (400, Error::with_message(Code::BadRequest, why)),
+        Refusal::HeadTimeout => (408, Error::new(Code::RequestTimeout)),
+        Refusal::RequestLineTooLong => (414, Code::UriTooLong.into()),
+        Refusal::HeadersTooLarge => (400, Code::RequestHeaderSectionTooLarge.into()),
+        Refusal::UnknownTransferCoding => (501, Code::NotImplemented.into()),
+        Refusal::VersionNotSupported => (505, Code::UnsupportedHttpVersion.into()),
+        Refusal::ExpectationFailed => {
+            (417, Error::with_message(Code::InvalidRequest, "Only Expect: 100-continue is supported."))
+        }
+        Refusal::TooManyConnections => (503, Code::SlowDown.into()),
+    }
+}
+
+/// Presigned requests may carry what would be `x-amz-*` headers as parameters, where they are signed.
+fn take_over_parameters(query: &Query, headers: &mut Headers) {
+    for (name, value) in query.iter() {
+        let lower = name.to_ascii_lowercase();
+        if lower.starts_with("x-amz-")
+            && !headers.has(&lower)
+            && !PRESIGN_PARAMETERS.contains(&lower.as_str())
+        {
+            headers.push(&lower, value.unwrap_or(""));
+        }
+    }
+}
+
+/// Parameters of the signature itself.
+const PRESIGN_PARAMETERS: [&str; 7] = [
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expires",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-amz-signedheaders",
+];
+
+fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("without a message"))
+}
+
+/// The error body of S3 ("REST error responses" in the API reference). HEAD and 304 have none.
+pub fn error_response(error: &Error, method: Method, path: &str, id: &str) -> Response {
+    let code = error.code();
+    let mut response = Response::new(code.status);
+    response.close = error.closes();
+    for (name, value) in error.headers() {
+        response.push_header(*name, value.clone());
+    }
+    if method == Method::Head || code.status == 304 {
+        return response;
+    }
+    let mut xml = XmlWriter::bare();
+    xml.open("Error");
+    xml.element("Code", code.name);
+    xml.element("Message", error.message());
+    for (name, value) in error.fields() {
+        xml.element(name, value);
+    }
+    xml.element("Resource", path);
+    xml.element("RequestId", id);
+    xml.element("HostId", id);
+    response.push_header("Content-Type", "application/xml");
+    response.body(ResponseBody::Bytes(xml.end("Error")))
+}

@@ -1,0 +1,179 @@
+//! The server's life: stores, listeners, the start line, and the end.
+//!
+//! [`Server`] is the whole server as a value, for the binary and for tests alike; [`run`] is the
+//! process around it.
+
+use crate::config::{Backend, Config, folders};
+use crate::http::engine;
+use crate::log::{Level, Log};
+use crate::model::keys;
+use crate::model::object::Piece;
+use crate::ops::service::Service;
+use crate::s3::S3;
+use crate::signals::Stop;
+use crate::storage::file_blobs::FileBlobs;
+use crate::storage::file_meta::{FileMeta, FileMetaOptions};
+use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
+use crate::storage::sweep::DeleteQueue;
+use crate::storage::{BlobStore, MetaStore, StorageError, Visit};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The exit code of a configuration that cannot be used.
+pub const EXIT_BAD_CONFIGURATION: u8 = 2;
+
+/// How long running requests may take to finish after the server was asked to stop: under the 30 s
+/// after which supervisors kill.
+pub const STOP_GRACE: Duration = Duration::from_secs(25);
+
+/// A running server. [`Server::stop`] ends it in order.
+pub struct Server {
+    engine: engine::Running,
+    service: Arc<Service>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Server {
+    /// Opens the stores, binds the addresses and begins to serve.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be opened or bound, and why.
+    pub fn start(config: Config, log: Arc<Log>) -> Result<Server, String> {
+        if config.tls.is_some() {
+            // Plain HTTP where the user asked for HTTPS would be worse than not to start.
+            return Err("certFilePaths: this build cannot serve HTTPS yet".to_owned());
+        }
+        let listeners = bind(&config.listen)?;
+        let workers = config.workers;
+        let service = Arc::new(open_service(config)?);
+        let handler = Arc::new(S3::new(service.clone(), log));
+        let options = engine::Options { workers, limits: engine_limits() };
+        let engine = engine::serve(listeners, options, handler)
+            .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
+        let addresses = engine.local_addrs().to_vec();
+        Ok(Server { engine, service, addresses })
+    }
+
+    /// The addresses it listens on, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The shared state.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Stops accepting, lets running requests finish for at most `grace`, and makes everything durable
+    /// that the mode promises.
+    ///
+    /// # Errors
+    /// A sentence about the store that could not be synced.
+    pub fn stop(self, grace: Duration) -> Result<(), String> {
+        self.engine.stop(grace);
+        let synced = self.service.blobs.sync().and_then(|()| self.service.meta.sync());
+        synced.map_err(|error| format!("the last sync failed: {error}"))
+    }
+}
+
+fn engine_limits() -> crate::http::limits::Limits {
+    crate::http::limits::Limits::default()
+}
+
+fn open_service(config: Config) -> Result<Service, String> {
+    let budget = Budget::new(u64::MAX);
+    let meta: Arc<dyn MetaStore> = match config.metadata {
+        Backend::Memory => Arc::new(MemoryMeta::new(budget.clone())),
+        _ => Arc::new(
+            FileMeta::open(&config.metadata_path, FileMetaOptions::new(config.sync))
+                .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?,
+        ),
+    };
+    let blobs: Arc<dyn BlobStore> = match config.data {
+        Backend::Memory => Arc::new(MemoryBlobs::new(budget)),
+        _ => Arc::new(
+            FileBlobs::open(&config.data_path, config.sync)
+                .map_err(|error| format!("{}: {error}", config.data_path.display()))?,
+        ),
+    };
+    let deletes = DeleteQueue::start(blobs.clone(), meta.clone())
+        .map_err(|error| format!("cannot start the deleting thread: {error}"))?;
+    feed_leftovers(meta.as_ref(), &deletes)
+        .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
+    let discard = Box::new(move |piece: Piece| {
+        let record_key = keys::garbage(&piece.location, &piece.id);
+        deletes.push(piece.id, record_key);
+    });
+    Ok(Service::new(config, meta, blobs, discard))
+}
+
+/// Hands what an earlier run left on the to-delete list to the deleting thread, a page at a time.
+fn feed_leftovers(meta: &dyn MetaStore, deletes: &DeleteQueue) -> Result<(), StorageError> {
+    const PAGE: usize = 1_000;
+    let range = keys::all_garbage();
+    let mut start = range.start.clone();
+    loop {
+        let mut page: Vec<Vec<u8>> = Vec::new();
+        meta.scan(&start..&range.end, &mut |key, _| {
+            page.push(key.to_vec());
+            if page.len() < PAGE { Visit::Next } else { Visit::Stop }
+        })?;
+        let Some(last) = page.last() else { return Ok(()) };
+        start = [last.as_slice(), b"\0"].concat();
+        for key in page {
+            if let Some((_, id)) = keys::split_garbage(&key) {
+                deletes.push(id, key);
+            }
+        }
+    }
+}
+
+fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
+    let bind = |address: &SocketAddr| {
+        TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
+    };
+    addresses.iter().map(bind).collect()
+}
+
+/// Serves until the process is asked to stop; the exit code says how it ended.
+pub fn run(config: Config) -> ExitCode {
+    let log = Arc::new(Log::to_stderr(config.log_level));
+    for note in &config.notes {
+        log.write(note.level, &note.text, &[]);
+    }
+    if let Err(error) = folders::prepare(&config) {
+        complain(&error.0);
+        return ExitCode::from(EXIT_BAD_CONFIGURATION);
+    }
+    match serve(config, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            complain(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
+    let stop = Stop::register().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let server = Server::start(config, log.clone())?;
+    say(&server.service.config.start_line(server.addresses()));
+    stop.wait();
+    server.stop(STOP_GRACE)?;
+    log.write(Level::Info, "stopped", &[]);
+    Ok(())
+}
+
+/// Prints a line for whoever started the process. A closed output is no reason to stop.
+pub fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Prints why the process ends.
+pub fn complain(message: &str) {
+    let _ = writeln!(io::stderr().lock(), "s3pail: {message}");
+}
