@@ -94,6 +94,9 @@ pub struct ObjectDetail {
     /// The parts it was uploaded in; empty for a single PUT or a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<ObjectPart>,
+    /// The upload that it was completed from, so that completing it again is answered alike; or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub upload_id: String,
     /// The checksum in base64, with `-N` when composite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
