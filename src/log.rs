@@ -197,7 +197,8 @@ fn push_text(line: &mut Vec<u8>, text: &str) {
 
 /// The longest beginning of a too long `text` that ends between two characters.
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(FIELD_BYTES_MAX)]
+    let end = (0..=FIELD_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
 }
 
 /// The name of this machine, for logs that are gathered from many.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::Note;
 use super::given::{ConfigError, Given, Origin};
 use super::settings::{Id, KEYS_FORBIDDEN, KEYS_WITHOUT_MEANING, Raw, SETTINGS, setting};
+use super::{Inputs, Note};
 use crate::log::Level;
 
 /// The largest configuration file that is read, in bytes.
@@ -28,22 +28,54 @@ pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
-/// The file of a setting: the one that was given (relative to `folder`), else the first of `conf/NAME`
-/// and `NAME` that exists in `searched`, else the built-in text.
-pub fn load(
-    raw: &Raw,
-    id: Id,
-    folder: &Path,
-    searched: Option<&Path>,
-    name: &str,
-    built_in: &'static str,
-) -> Result<Given, ConfigError> {
-    match given_path(raw, id, folder)?.or_else(|| search(searched?, name)) {
-        Some(path) => parse_file(&path),
-        None => {
-            let value = parse(built_in).expect("a test reads every built-in file");
-            Ok(Given { value, origin: Origin::File { file: format!("built-in {name}"), key: String::new() } })
-        }
+/// A file that can be given, found, or else is built in.
+#[derive(Debug)]
+pub struct Source {
+    /// The setting that names it.
+    pub id: Id,
+    /// Its name where it is looked for.
+    pub name: &'static str,
+    /// The shipped file, which counts when there is no other.
+    pub built_in: &'static str,
+}
+
+/// `config.json`.
+pub static CONFIG: Source =
+    Source { id: Id::ConfigFile, name: "config.json", built_in: include_str!("../../conf/config.json") };
+
+/// `locationConfig.json`.
+pub static LOCATIONS: Source = Source {
+    id: Id::LocationFile,
+    name: "locationConfig.json",
+    built_in: include_str!("../../conf/locationConfig.json"),
+};
+
+/// `authdata.json`.
+pub static ACCOUNTS: Source = Source {
+    id: Id::AccountsFile,
+    name: "authdata.json",
+    built_in: include_str!("../../conf/authdata.json"),
+};
+
+impl Source {
+    /// The file that a setting names, else the first of `conf/NAME` and `NAME` that exists, else the
+    /// built-in one.
+    pub fn load(&self, raw: &Raw, inputs: &Inputs, notes: &mut Vec<Note>) -> Result<Given, ConfigError> {
+        let found = match raw.get(self.id) {
+            Some(given) => Some(given_path(given, self.id, &inputs.folder)?),
+            None if inputs.search => search(&inputs.folder, self.name),
+            None => None,
+        };
+        let Some(path) = found else { return Ok(self.built_in()) };
+        notes.push(Note { level: Level::Info, text: format!("configuration read from {}", path.display()) });
+        parse_file(&path)
+    }
+
+    /// The built-in file.
+    pub fn built_in(&self) -> Given {
+        let value = parse(self.built_in).expect("a test reads every built-in file");
+        let origin = Origin::File { file: format!("built-in {}", self.name), key: String::new() };
+        Given { value, origin }
     }
 }
 
@@ -51,14 +83,12 @@ fn search(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(CONF_FOLDER).join(name), folder.join(name)].into_iter().find(|path| path.is_file())
 }
 
-fn given_path(raw: &Raw, id: Id, folder: &Path) -> Result<Option<PathBuf>, ConfigError> {
-    let Some(given) = raw.get(id) else { return Ok(None) };
+fn given_path(given: &Given, id: Id, folder: &Path) -> Result<PathBuf, ConfigError> {
     let path = Path::new(given.text(&setting(id).kind.allowed())?);
-    let tried = [folder.join(path), folder.join(CONF_FOLDER).join(path)];
-    let found = tried.iter().find(|path| path.exists() && !path.is_dir());
-    let [first, second] = &tried;
+    let [first, second] = [folder.join(path), folder.join(CONF_FOLDER).join(path)];
     let allowed = format!("an existing file; looked for {} and {}", first.display(), second.display());
-    found.map(|path| Some(path.clone())).ok_or_else(|| given.refuse(&allowed))
+    let is_there = |path: &PathBuf| path.exists() && !path.is_dir();
+    [first, second].into_iter().find(is_there).ok_or_else(|| given.refuse(&allowed))
 }
 
 fn parse_file(path: &Path) -> Result<Given, ConfigError> {

@@ -20,12 +20,10 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Where a value was written. The order is the order of precedence, weakest first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a value was written, weakest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nowhere: it is built in.
-    BuiltIn,
-    /// In a file, under a dotted key.
+    /// In a file, the built-in ones included, under a dotted key.
     File {
         /// The path, as it was found.
         file: String,
@@ -42,7 +40,6 @@ impl Origin {
     /// The strength of this origin: of two values, the one with the higher rank counts.
     pub fn rank(&self) -> u8 {
         match self {
-            Origin::BuiltIn => 0,
             Origin::File { .. } => 1,
             Origin::Variable(_) => 2,
             Origin::Flag(_) => 3,
@@ -58,7 +55,6 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::BuiltIn => f.write_str("built-in configuration"),
             Origin::File { file, key } if key.is_empty() => write!(f, "{file}"),
             Origin::File { file, key } => write!(f, "{file}: {key}"),
             Origin::Variable(name) => write!(f, "environment variable {name}"),

@@ -138,7 +138,7 @@ fn read_bootstrap(bootstrap: &Given) -> Result<(), ConfigError> {
     for host in hosts {
         let text = host.text(allowed)?;
         let port = text.rsplit_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
-        if !port.and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port > 0) {
+        if port.and_then(|port| port.parse::<std::num::NonZeroU16>().ok()).is_none() {
             return Err(host.refuse("host:port, the port from 1 to 65535"));
         }
     }

@@ -2,7 +2,7 @@
 //! or unchecked any more.
 //!
 //! Two stages. First every source notes what it was given ([`settings::Raw`]): the command line
-//! ([`flags`]), the environment ([`env`]), the files ([`file`]). Then [`Config`] is built from the
+//! ([`flags`]), the environment ([`mod@env`]), the files ([`mod@file`]). Then [`Config`] is built from the
 //! strongest value of each setting: a flag beats a variable beats the file beats the default. A value
 //! that is not allowed stops the start with one sentence ([`given::ConfigError`]); nothing falls back
 //! to a default in silence. Which settings exist is one table, [`settings::SETTINGS`].
@@ -10,19 +10,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-
-use serde_json::Value;
 
 use crate::auth::account::Accounts;
 use crate::log::Level;
 use crate::storage::SyncMode;
-use given::{ConfigError, Given, Origin};
-use settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
+use given::ConfigError;
+use settings::Raw;
 
 pub mod accounts;
+mod check;
 pub mod env;
 pub mod file;
 pub mod flags;
@@ -37,20 +35,6 @@ pub use network::Cidr;
 
 /// The smallest part that is not the last, in bytes (S3: "Amazon S3 multipart upload limits").
 pub const PART_BYTES_MIN: u64 = 5 << 20;
-/// The most worker threads that are started without being asked for.
-const WORKERS_DEFAULT_MAX: usize = 64;
-/// Worker threads for each core, unless given; the fewest, too. Workers mostly wait for disk and network.
-const WORKERS_FOR_EACH_CORE: usize = 8;
-/// Ports of the daemons and of Redis when only their host is given.
-const DATA_DAEMON_PORT: u16 = 9991;
-const METADATA_DAEMON_PORT: u16 = 9990;
-const REDIS_PORT: u16 = 6379;
-
-/// The shipped files, which are also what counts when there is no file.
-const BUILT_IN_CONFIG: &str = include_str!("../../conf/config.json");
-const BUILT_IN_LOCATIONS: &str = include_str!("../../conf/locationConfig.json");
-const BUILT_IN_ACCOUNTS: &str = include_str!("../../conf/authdata.json");
-
 /// Where bodies or records go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -69,14 +53,6 @@ impl Backend {
             Backend::Memory => "memory",
             Backend::File => "file",
             Backend::Multiple => "multiple",
-        }
-    }
-
-    fn of_word(word: &str) -> Backend {
-        match word {
-            "mem" => Backend::Memory,
-            "file" => Backend::File,
-            _ => Backend::Multiple,
         }
     }
 }
@@ -255,51 +231,6 @@ impl Config {
         }
     }
 
-    /// The second stage: from what was written to what is meant.
-    fn check(mut raw: Raw, inputs: &Inputs) -> Result<Config, ConfigError> {
-        let folder = &inputs.folder;
-        let load = |raw: &Raw, id, name: &str, built_in| {
-            let folder_searched = inputs.search.then_some(folder.as_path());
-            file::load(raw, id, folder, folder_searched, name, built_in)
-        };
-        let mut notes = Vec::new();
-        let config_file = load(&raw, Id::ConfigFile, "config.json", BUILT_IN_CONFIG)?;
-        file::read(&config_file, &mut raw, &mut notes)?;
-        note_variables(&inputs.variables, &mut notes);
-        note_source(&config_file, &mut notes);
-
-        let data = backend(&raw, Id::Data)?;
-        let location_file = load(&raw, Id::LocationFile, "locationConfig.json", BUILT_IN_LOCATIONS)?;
-        note_source(&location_file, &mut notes);
-        let locations = locations::read(&location_file, data == Backend::Multiple)?;
-        let accounts = accounts_of(&raw, inputs, load, &mut notes)?;
-        Ok(Config {
-            listen: network::listen(&raw)?,
-            data,
-            metadata: backend(&raw, Id::Metadata)?,
-            data_path: folder.join(path(&raw, Id::DataPath)?.unwrap_or("localData")),
-            metadata_path: folder.join(path(&raw, Id::MetadataPath)?.unwrap_or("localMetadata")),
-            sync: sync_mode(&raw)?,
-            workers: raw.number(Id::Workers)?.map_or_else(default_workers, |workers| workers as usize),
-            published_keys: accounts::has_published_key(&accounts, &published_accounts()),
-            accounts,
-            rest_endpoints: rest_endpoints(&raw, &locations)?,
-            website_endpoints: hosts(&raw, Id::WebsiteEndpoints)?,
-            strict_hosts: raw.switch(Id::StrictHosts)?,
-            region: raw.text(Id::Region)?.map(str::to_owned),
-            locations,
-            part_bytes_min: if raw.switch(Id::MpuTesting)? { 0 } else { PART_BYTES_MIN },
-            log_level: log_level(&raw)?,
-            health_allow_from: health_allow_from(&raw)?,
-            trusted_proxies: trusted_proxies(&raw)?,
-            tls: tls_files(&raw, inputs)?,
-            data_client: remote(&raw, Id::DataClient, Id::DataHost, DATA_DAEMON_PORT)?,
-            metadata_client: remote(&raw, Id::MetadataClient, Id::MetadataHost, METADATA_DAEMON_PORT)?,
-            local_cache: local_cache(&raw)?,
-            notes,
-        })
-    }
-
     /// Whether anybody beyond this machine can reach the server with keys that everybody can read.
     pub fn is_exposed_with_published_keys(&self) -> bool {
         self.published_keys && self.listen.iter().any(|address| !address.ip().to_canonical().is_loopback())
@@ -330,216 +261,6 @@ impl Config {
 
 const PUBLISHED_KEYS_WARNING: &str = " WARNING: built-in keys on a non-loopback address: anybody who can reach \
     it can read and delete everything; set SCALITY_ACCESS_KEY_ID and SCALITY_SECRET_ACCESS_KEY";
-
-fn note_source(file: &Given, notes: &mut Vec<Note>) {
-    notes.push(Note { level: Level::Debug, text: format!("configuration read from {}", file.origin) });
-}
-
-fn note_variables(variables: &BTreeMap<String, String>, notes: &mut Vec<Note>) {
-    for name in VARIABLES_WITHOUT_MEANING.iter().filter(|name| variables.contains_key(**name)) {
-        let text = format!("environment variable {name}: has no effect in s3pail");
-        notes.push(Note { level: Level::Debug, text });
-    }
-}
-
-/// The stronger of a specific setting and the general one; of equals the specific one.
-fn stronger<'a>(raw: &'a Raw, specific: Id, general: Id) -> Option<(Id, &'a Given)> {
-    let (specific, general) =
-        (raw.get(specific).map(|given| (specific, given)), raw.get(general).map(|given| (general, given)));
-    match (specific, general) {
-        (Some(one), Some(all)) if all.1.origin.rank() > one.1.origin.rank() => Some(all),
-        (Some(one), _) => Some(one),
-        (None, all) => all,
-    }
-}
-
-fn backend(raw: &Raw, id: Id) -> Result<Backend, ConfigError> {
-    // Both are checked, so that a bad value is not forgiven because another one counts.
-    for checked in [id, Id::Backend] {
-        raw.choice(checked)?;
-    }
-    let word = stronger(raw, id, Id::Backend).and_then(|(_, given)| given.value.as_str());
-    Ok(word.map_or(Backend::File, Backend::of_word))
-}
-
-fn sync_mode(raw: &Raw) -> Result<SyncMode, ConfigError> {
-    let (mode, no_sync) = (raw.choice(Id::Sync)?, raw.choice(Id::NoSync)?);
-    let mode = match stronger(raw, Id::Sync, Id::NoSync) {
-        Some((Id::NoSync, _)) if no_sync == Some("true") => Some("none"),
-        _ => mode,
-    };
-    Ok(match mode {
-        Some("relaxed") => SyncMode::Relaxed,
-        Some("none") => SyncMode::None,
-        _ => SyncMode::Strict,
-    })
-}
-
-fn default_workers() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores * WORKERS_FOR_EACH_CORE).min(WORKERS_DEFAULT_MAX)
-}
-
-fn log_level(raw: &Raw) -> Result<Level, ConfigError> {
-    Ok(raw.choice(Id::LogLevel)?.and_then(Level::parse).unwrap_or(Level::Info))
-}
-
-fn path(raw: &Raw, id: Id) -> Result<Option<&str>, ConfigError> {
-    let Some(path) = raw.text(id)? else { return Ok(None) };
-    match raw.get(id).filter(|_| path.contains('\u{fffd}')) {
-        Some(given) => Err(given.refuse("a path in UTF-8")),
-        None => Ok(Some(path)),
-    }
-}
-
-fn published_accounts() -> Accounts {
-    let origin = Origin::File { file: "built-in authdata.json".to_owned(), key: String::new() };
-    let value = serde_json::from_str(BUILT_IN_ACCOUNTS).expect("a test reads every built-in file");
-    accounts::read(&Given { value, origin }).expect("a test checks the built-in accounts")
-}
-
-fn accounts_of(
-    raw: &Raw,
-    inputs: &Inputs,
-    load: impl Fn(&Raw, Id, &str, &'static str) -> Result<Given, ConfigError>,
-    notes: &mut Vec<Note>,
-) -> Result<Accounts, ConfigError> {
-    raw.choice(Id::Vault)?;
-    if let Some((access_key, secret)) = env::key_pair(raw, &inputs.folder)? {
-        return Ok(accounts::of_key_pair(access_key, secret));
-    }
-    let file = load(raw, Id::AccountsFile, "authdata.json", BUILT_IN_ACCOUNTS)?;
-    note_source(&file, notes);
-    let accounts = accounts::read(&file)?;
-    accounts::refuse_keyless(&accounts, &file.origin)?;
-    Ok(accounts)
-}
-
-fn is_host(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    let has_port = !name.contains('[') && name.matches(':').count() == 1;
-    !name.is_empty() && name.len() <= 253 && name.bytes().all(allowed) && !has_port
-}
-
-fn hosts(raw: &Raw, id: Id) -> Result<Vec<String>, ConfigError> {
-    let allowed = setting(id).kind.allowed();
-    let mut hosts = Vec::new();
-    for given in raw.list(id)?.unwrap_or_default() {
-        let host = given.text(&allowed)?;
-        if !is_host(host) {
-            return Err(given.refuse(&allowed));
-        }
-        hosts.push(host.to_owned());
-    }
-    Ok(hosts)
-}
-
-/// `restEndpoints` of the file, or the built-in ones, and the hosts of `ENDPOINT`.
-fn rest_endpoints(
-    raw: &Raw,
-    locations: &BTreeMap<String, Location>,
-) -> Result<BTreeMap<String, String>, ConfigError> {
-    let allowed = setting(Id::RestEndpoints).kind.allowed();
-    let mut endpoints = BTreeMap::new();
-    let given = raw.get(Id::RestEndpoints).cloned().unwrap_or_else(built_in_rest_endpoints);
-    for (host, location) in given.entries(&allowed)? {
-        let name = location.text("the name of a configured location")?;
-        if !locations.contains_key(name) {
-            return Err(location.refuse("the name of a configured location"));
-        }
-        endpoints.insert(host, name.to_owned());
-    }
-    for host in hosts(raw, Id::Endpoint)? {
-        endpoints.insert(host, locations::DEFAULT_LOCATION.to_owned());
-    }
-    Ok(endpoints)
-}
-
-/// A file without `restEndpoints` gets the built-in ones, so that its hosts still mean something.
-fn built_in_rest_endpoints() -> Given {
-    let mut config: Value = serde_json::from_str(BUILT_IN_CONFIG).expect("a test reads every built-in file");
-    let origin = Origin::File { file: "built-in config.json".to_owned(), key: "restEndpoints".to_owned() };
-    Given { value: config["restEndpoints"].take(), origin }
-}
-
-/// Loopback, and what the strongest source adds. A container's variable replaces the file's list.
-fn health_allow_from(raw: &Raw) -> Result<Vec<Cidr>, ConfigError> {
-    let mut networks: Vec<Cidr> = ["127.0.0.1/8", "::1"].into_iter().filter_map(Cidr::parse).collect();
-    for network in network::networks(&raw.list(Id::HealthAllowFrom)?.unwrap_or_default())? {
-        if !networks.contains(&network) {
-            networks.push(network);
-        }
-    }
-    Ok(networks)
-}
-
-fn trusted_proxies(raw: &Raw) -> Result<Option<TrustedProxies>, ConfigError> {
-    let Some(given) = raw.get(Id::Requests) else { return Ok(None) };
-    given.entries(&setting(Id::Requests).kind.allowed())?;
-    if !given.get("viaProxy").map_or(Ok(false), |flag| flag.switch())? {
-        return Ok(None);
-    }
-    let shape = "a list of IP addresses or networks";
-    let networks = network::networks(&given.require("trustedProxyCIDRs", shape)?.list(shape)?)?;
-    let header = given.require("extractClientIPFromHeader", "a header name")?;
-    let header = header.text("a header name")?.to_ascii_lowercase();
-    Ok(Some(TrustedProxies { networks, header }))
-}
-
-fn tls_files(raw: &Raw, inputs: &Inputs) -> Result<Option<TlsFiles>, ConfigError> {
-    let Some(given) = raw.get(Id::Certificates) else {
-        let asked = raw.get(Id::Ssl).filter(|_| raw.get(Id::Endpoint).is_some());
-        let refused = asked.map(|ssl| ssl.refuse(&setting(Id::Ssl).kind.allowed()));
-        return refused.map_or(Ok(None), Err);
-    };
-    given.entries(&setting(Id::Certificates).kind.allowed())?;
-    let readable = "the path of a readable file";
-    let open = |given: &Given| {
-        let path = inputs.folder.join(given.text(readable)?);
-        match path.is_file() && File::open(&path).is_ok() {
-            true => Ok(path),
-            false => Err(given.refuse(readable)),
-        }
-    };
-    let key = open(&given.require("key", readable)?)?;
-    let cert = open(&given.require("cert", readable)?)?;
-    let ca = given.get("ca").map(|ca| open(&ca)).transpose()?;
-    Ok(Some(TlsFiles { key, cert, ca }))
-}
-
-/// A section with `host` and `port`, its host replaced by a container's variable.
-fn remote(raw: &Raw, section: Id, host: Id, port: u16) -> Result<Option<Remote>, ConfigError> {
-    let in_file = raw.get(section).map(|given| read_remote(given, section)).transpose()?;
-    Ok(match raw.text(host)? {
-        Some(host) => {
-            let port = in_file.map_or(port, |remote| remote.port);
-            Some(Remote { host: host.to_owned(), port })
-        }
-        None => in_file,
-    })
-}
-
-fn read_remote(given: &Given, section: Id) -> Result<Remote, ConfigError> {
-    let Kind::Object(shape) = setting(section).kind else { return Err(given.refuse("an object")) };
-    given.entries(shape)?;
-    let host = given.require("host", "a host name or an IP address")?;
-    let host = host.text("a host name or an IP address")?.to_owned();
-    let port = given.require("port", "a whole number from 1 to 65535")?.number(1, 65_535)?;
-    Ok(Remote { host, port: port as u16 })
-}
-
-/// `localCache`: with `sentinels` it names no single host, which is accepted and not used.
-fn local_cache(raw: &Raw) -> Result<Option<Remote>, ConfigError> {
-    let port = raw.number(Id::RedisPort)?.map(|port| port as u16);
-    let in_file = match raw.get(Id::LocalCache) {
-        Some(given) if given.get("sentinels").is_none() => Some(read_remote(given, Id::LocalCache)?),
-        _ => None,
-    };
-    Ok(match raw.text(Id::RedisHost)? {
-        Some(host) => Some(Remote { host: host.to_owned(), port: port.unwrap_or(REDIS_PORT) }),
-        None => in_file,
-    })
-}
 
 #[cfg(test)]
 mod tests;

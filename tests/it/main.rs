@@ -1,6 +1,16 @@
-//! The integration suite: everything that is tested through a socket or across modules.
+//! The integration suite: everything that is tested through a socket, through the binary, or across
+//! modules. Modules in reading order.
 
 // Clippy knows test functions, but not the functions that they share.
 #![allow(clippy::unwrap_used)]
 
-mod protocol;
+mod harness; // a server per backend and a signing client
+
+mod bucket; // create, list, head, delete
+mod config; // what starts, what does not, and what it says
+mod list; // pages, prefixes, delimiters, markers
+mod multipart; // uploads in parts
+mod object; // put, get, head, copy, delete, conditions, checksums
+mod protocol; // raw sockets: HTTP itself
+mod readme; // what the README claims
+mod signature; // who is let in

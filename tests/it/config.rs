@@ -1,0 +1,335 @@
+//! Configuration through the real binary: what starts, what does not, and what it says.
+#![allow(clippy::unwrap_used)] // What tests are made of may unwrap as tests do.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long anything here may take before the test fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A folder of its own for each server, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Folder {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("s3pail-config-{}-{number}", std::process::id()));
+        fs::create_dir_all(folder.join("conf")).unwrap();
+        for (name, text) in files {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        Folder(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn s3pail(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s3pail"));
+    command.current_dir(folder).env_clear().args(args).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A server that is ended when the test ends.
+struct Server {
+    child: Child,
+    start_line: String,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Server {
+        let mut child = command.spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = sender.send(line);
+        });
+        let start_line = receiver.recv_timeout(DEADLINE).expect("no start line");
+        Server { child, start_line }
+    }
+
+    /// Waits for the end; the exit code and what was written to standard error.
+    fn wait(mut self) -> (Option<i32>, String) {
+        let status = wait(&mut self.child);
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (status, stderr)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait(child: &mut Child) -> Option<i32> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(started.elapsed() < DEADLINE, "the process does not end");
+        std::thread::yield_now();
+    }
+}
+
+/// Runs to the end. A server that starts although it should not is ended, and fails the test.
+fn output(mut command: Command) -> Output {
+    let mut child = command.spawn().unwrap();
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > DEADLINE {
+            child.kill().unwrap();
+            panic!("the process does not end");
+        }
+        std::thread::yield_now();
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Starts with the files and expects exit code 2, nothing on standard output and one sentence.
+fn refused(files: &[(&str, &str)], args: &[&str]) -> String {
+    let folder = Folder::new(files);
+    let output = output(s3pail(&folder.0, args, &[]));
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(!folder.0.join("localData").exists(), "a refused start left a folder");
+    stderr
+}
+
+#[test]
+fn without_files_or_options_it_serves_from_local_files_on_loopback() {
+    let folder = Folder::new(&[]);
+    // Port 0 only because another test may use 8000.
+    let server = Server::start(s3pail(&folder.0, &["--listen", "127.0.0.1:0"], &[]));
+    assert!(server.start_line.starts_with("s3pail "), "{}", server.start_line);
+    assert!(server.start_line.contains(" listening on http://127.0.0.1:"), "{}", server.start_line);
+    assert!(server.start_line.contains("(file backend, sync strict, "), "{}", server.start_line);
+    assert!(!server.start_line.contains("WARNING") && !server.start_line.contains(":0 "));
+    assert!(folder.0.join("localData").is_dir() && folder.0.join("localMetadata").is_dir());
+}
+
+#[test]
+fn built_in_keys_on_all_addresses_are_warned_about_in_the_start_line() {
+    let folder = Folder::new(&[]);
+    let variables = [("LISTEN_ADDR", "0.0.0.0:0"), ("S3BACKEND", "mem")];
+    let server = Server::start(s3pail(&folder.0, &[], &variables));
+    assert!(server.start_line.contains("WARNING: built-in keys on a non-loopback address"));
+    assert!(!folder.0.join("localData").exists(), "the memory backend touches no folder");
+}
+
+#[test]
+fn files_are_found_in_conf_and_then_beside() {
+    let mem = r#"{ "s3pail": { "backend": "mem", "workers": 3 }, "listenOn": ["127.0.0.1:0"] }"#;
+    let other = r#"{ "s3pail": { "backend": "mem", "workers": 5 }, "listenOn": ["127.0.0.1:0"] }"#;
+    for (files, args, workers) in [
+        (&[("config.json", mem)][..], &[][..], "3 workers"),
+        (&[("config.json", mem), ("conf/config.json", other)], &[], "5 workers"),
+        (&[("config.json", mem), ("conf/mine.json", other)], &["--config", "mine.json"], "5 workers"),
+        (&[("config.json", mem)], &["--workers", "7"], "7 workers"),
+    ] {
+        let folder = Folder::new(files);
+        let server = Server::start(s3pail(&folder.0, args, &[]));
+        assert!(server.start_line.contains(workers), "{}", server.start_line);
+    }
+}
+
+/// Every section that Scality S3 Server's own files have, of both versions.
+const ALL_SECTIONS: &str = r#"{
+    "port": 8000, "listenOn": ["127.0.0.1:0"], "replicationGroupId": "RG001", "clusters": 10,
+    "replicationEndpoints": [{ "site": "zenko", "servers": ["127.0.0.1:8000"], "default": true }],
+    "restEndpoints": { "localhost": "file", "s3.docker.test": "us-east-1" },
+    "websiteEndpoints": ["s3-website-us-east-1.amazonaws.com"],
+    "cdmi": { "host": "localhost", "port": 81, "path": "/dewpoint", "readonly": true },
+    "bucketd": { "bootstrap": ["localhost"] }, "vaultd": { "host": "localhost", "port": 8500 },
+    "log": { "logLevel": "info", "dumpLevel": "error" },
+    "healthChecks": { "allowFrom": ["127.0.0.1/8", "::1", "10.0.0.0/8"] },
+    "metadataClient": { "host": "localhost", "port": 9990 },
+    "dataClient": { "host": "localhost", "port": 9991 },
+    "metadataDaemon": { "bindAddress": "localhost", "port": 9990, "restEnabled": false },
+    "dataDaemon": { "bindAddress": "localhost", "port": 9991 },
+    "metricsPort": 8002, "metricsListenOn": [], "recordLog": { "enabled": false },
+    "requests": { "viaProxy": false, "trustedProxyCIDRs": [], "extractClientIPFromHeader": "" },
+    "localCache": { "name": "mymaster", "sentinels": "localhost:16379" }
+}"#;
+
+#[test]
+fn files_of_scality_s3_server_start_it_unchanged() {
+    let locations = r#"{
+        "us-east-1": { "type": "file", "legacyAwsBehavior": true, "details": {} },
+        "file": { "type": "file", "legacyAwsBehavior": false, "details": {} },
+        "aws-test": { "type": "aws_s3", "legacyAwsBehavior": true, "details": {
+            "awsEndpoint": "s3.amazonaws.com", "bucketName": "b", "bucketMatch": true,
+            "credentialsProfile": "default" } },
+        "azuretest": { "type": "azure", "legacyAwsBehavior": true, "details": { "azureBlobEndpoint": "" } } }"#;
+    let accounts = r#"{ "accounts": [{ "name": "Zoe", "email": "zoe@x", "arn": "aws::iam:1:root",
+        "canonicalID": "z", "keys": [{ "access": "ZK", "secret": "ZS" }], "users": [] }] }"#;
+    let files =
+        [("config.json", ALL_SECTIONS), ("locationConfig.json", locations), ("conf/authdata.json", accounts)];
+    let folder = Folder::new(&files);
+    let server = Server::start(s3pail(&folder.0, &["--backend=mem", "--log-level=trace"], &[]));
+    assert!(server.start_line.contains("listening"), "{}", server.start_line);
+    drop(server);
+    let (arg, part) = ("--data=multiple", "locationConfig.json: azuretest.type: \"azure\" is not allowed");
+    assert!(refused(&files, &[arg]).contains(part));
+}
+
+#[test]
+fn every_bad_file_stops_the_start_with_one_sentence() {
+    for (name, text, part) in [
+        ("config.json", "", "config.json: not JSON: "),
+        ("config.json", "{", "config.json: not JSON: "),
+        ("config.json", "[]", "config.json: [] is not allowed; allowed: one JSON object"),
+        (
+            "config.json",
+            r#"{"port": "8000"}"#,
+            "config.json: port: \"8000\" is not allowed; allowed: a whole",
+        ),
+        ("config.json", r#"{"port": 70000}"#, "config.json: port: 70000 is not allowed; allowed: a whole"),
+        ("config.json", r#"{"port": 1, "port": 2}"#, "\"port\" stands twice"),
+        ("config.json", r#"{"listenOn": "0.0.0.0:1"}"#, "config.json: listenOn: \"0.0.0.0:1\""),
+        ("config.json", r#"{"listenOn": ["all"]}"#, "config.json: listenOn[0]: \"all\""),
+        ("config.json", r#"{"regions": {}}"#, "config.json: regions: this key is not allowed; use rest"),
+        ("config.json", r#"{"restEndpoints": []}"#, "config.json: restEndpoints: []"),
+        ("config.json", r#"{"restEndpoints": {"h": 1}}"#, "config.json: restEndpoints.h: 1"),
+        ("config.json", r#"{"restEndpoints": {"h": "mars"}}"#, "config.json: restEndpoints.h: \"mars\""),
+        ("config.json", r#"{"websiteEndpoints": [1]}"#, "config.json: websiteEndpoints[0]: 1"),
+        ("config.json", r#"{"log": {"logLevel": "loud"}}"#, "config.json: log.logLevel: \"loud\""),
+        ("config.json", r#"{"healthChecks": {"allowFrom": ["x"]}}"#, "healthChecks.allowFrom[0]: \"x\""),
+        ("config.json", r#"{"dataClient": {"host": "h"}}"#, "dataClient.port: the key is missing"),
+        ("config.json", r#"{"certFilePaths": {"key": "k"}}"#, "certFilePaths.key: \"k\""),
+        (
+            "config.json",
+            r#"{"requests": {"viaProxy": true}}"#,
+            "requests.trustedProxyCIDRs: the key is missing",
+        ),
+        ("config.json", r#"{"s3pail": {"sync": "often"}}"#, "config.json: s3pail.sync: \"often\""),
+        ("config.json", r#"{"s3pail": {"workers": 0}}"#, "config.json: s3pail.workers: 0"),
+        ("locationConfig.json", "{}", "locationConfig.json: us-east-1: the key is missing"),
+        ("conf/authdata.json", r#"{"accounts": []}"#, "conf/authdata.json: no account has a key"),
+        ("conf/authdata.json", r#"{"accounts": [{}]}"#, "conf/authdata.json: accounts[0].email"),
+    ] {
+        let stderr = refused(&[(name, text)], &[]);
+        assert!(stderr.starts_with("s3pail: ") && stderr.contains(part), "{name} {text}: {stderr}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let folder = Folder::new(&[("file", "")]);
+    let output = output(s3pail(&folder.0, &["--data-path", "file/data"], &[]));
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("file/data: cannot be written") && stderr.contains("S3DATAPATH"), "{stderr}");
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let folder = Folder::new(&[]);
+    let output = output(s3pail(&folder.0, &["--backend=mem", "--listen", &address], &[]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr_of(&output).contains(&format!("cannot listen on {address}")));
+}
+
+#[test]
+fn help_and_version_are_printed_and_need_no_valid_configuration() {
+    let folder = Folder::new(&[("config.json", "{")]);
+    for (arg, part) in
+        [("--help", "--backend KIND"), ("-h", "S3BACKEND"), ("--version", "s3pail "), ("-V", ".")]
+    {
+        let output = output(s3pail(&folder.0, &[arg], &[("S3BACKEND", "bad")]));
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8(output.stdout).unwrap().contains(part), "{arg}");
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn it_stops_in_order_on_every_usual_signal() {
+    for signal in ["-TERM", "-INT", "-HUP", "-QUIT"] {
+        let folder = Folder::new(&[]);
+        let server = Server::start(s3pail(&folder.0, &["--backend=mem", "--listen=127.0.0.1:0"], &[]));
+        let pid = server.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let (code, stderr) = server.wait();
+        assert_eq!(code, Some(0), "{signal}: {stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_log_is_one_json_object_a_line_and_names_ignored_keys() {
+    let text = r#"{ "listenOn": ["127.0.0.1:0"], "s3pail": { "backend": "mem" }, "prot": 1, "clusters": 2 }"#;
+    for (level, warned, remarked) in [("warn", true, false), ("debug", true, true), ("error", false, false)] {
+        let folder = Folder::new(&[("config.json", text)]);
+        let server = Server::start(s3pail(&folder.0, &["--log-level", level], &[]));
+        let pid = server.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let (_, stderr) = server.wait();
+        for line in stderr.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["name"], "S3");
+        }
+        assert_eq!(stderr.contains("prot: unknown key"), warned, "{stderr}");
+        assert_eq!(stderr.contains("clusters: has no effect"), remarked, "{stderr}");
+    }
+}
+
+#[test]
+fn the_health_check_exits_0_only_when_the_server_answers_well() {
+    for (answer, code) in [("HTTP/1.1 200 OK\r\n\r\n", 0), ("HTTP/1.1 503 Slow Down\r\n\r\n", 1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let folder = Folder::new(&[]);
+        let output = output(s3pail(&folder.0, &["healthcheck", "--listen", &address], &[]));
+        assert_eq!(output.status.code(), Some(code), "{}", stderr_of(&output));
+        server.join().unwrap();
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let folder = Folder::new(&[]);
+    let output = output(s3pail(&folder.0, &["healthcheck", "--listen", &nobody], &[]));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_shipped_files_start_the_same_server_as_no_files() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let folder = Folder::new(&[]);
+    for name in ["config.json", "locationConfig.json", "authdata.json"] {
+        fs::copy(shipped.join(name), folder.0.join("conf").join(name)).unwrap();
+    }
+    let server = Server::start(s3pail(&folder.0, &["--port=0"], &[]));
+    assert!(server.start_line.contains("http://127.0.0.1:"), "{}", server.start_line);
+    assert!(server.start_line.contains("(file backend, sync strict, "), "{}", server.start_line);
+}
