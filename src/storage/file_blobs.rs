@@ -1,1 +1,479 @@
-//! Placeholder.
+//! Bodies on disk: one file each, checksummed by block.
+//!
+//! ```text
+//! localData/blobs/lock, format        see `layout`
+//! localData/blobs/<2 digits>/<id>     a body; the folder is named by the id's first two digits
+//!
+//! file    := block* trailer
+//! block   := 256 KiB of the body (the last one: the rest) | CRC-32C u32
+//! trailer := body bytes u64 | CRC-32C u32 | magic "s3pail\0" | format 1     (little-endian)
+//! ```
+//!
+//! Each checksum also covers the body's id, and a block's its number, so that a block or a file in the
+//! wrong place is as bad as a changed one. The checksum stands behind its block rather than in a list
+//! at the end: any block can be read and checked with one read, and neither writing nor reading needs
+//! memory that grows with the body.
+//!
+//! Why not a temporary file and a rename? The name is fresh and random, and nothing knows it until
+//! the record that names it is committed. A file that a crash leaves half written is the same orphan
+//! under either name, and the sweep removes it.
+
+use super::buffers::{Buffer, BufferPool, fill};
+use super::ids::{IdSource, is_id};
+use super::layout::{Folder, create_folder, named, private_file, sync_folder};
+use super::{
+    BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, WriteError,
+    WrittenBlob,
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Bytes of the body in a block, and so in the unit that is checked.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+/// Bodies up to this size are better kept as records. See [`BlobStore::inline_max`].
+pub const INLINE_BYTES_MAX: usize = 16 * 1024;
+/// In `relaxed`, files that wait for their sync are open; a writer that finds this many syncs them.
+pub const UNSYNCED_FILES_MAX: usize = 256;
+
+const FOLDER: &str = "blobs";
+const CHECKSUM_BYTES: usize = 4;
+const TRAILER_BYTES: usize = 20;
+const MAGIC: &[u8; 8] = b"s3pail\0\x01";
+/// What is read to fetch a one-block body whole: with one byte more, to see that the file ends there.
+const BUFFER_BYTES: usize = BLOCK_BYTES + CHECKSUM_BYTES + TRAILER_BYTES + 1;
+
+/// Bodies in a folder of local files.
+///
+/// After a failed sync of the flusher it answers writes with `ReadOnly` until it is opened again;
+/// reads go on.
+pub struct FileBlobs {
+    store: Arc<Store>,
+    flusher: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+struct Store {
+    sync: SyncMode,
+    folder: Folder,
+    ids: IdSource,
+    buffers: BufferPool,
+    /// Files that `relaxed` has acknowledged and not synced. They stay open, because an error of the
+    /// write-back is reported to descriptors that were open when it happened.
+    unsynced: Mutex<Vec<(PathBuf, File)>>,
+    /// Held during a sync, so that a second one does not return before the first has done its work.
+    syncing: Mutex<()>,
+    /// Why the store takes no more writes.
+    stopped: OnceLock<String>,
+}
+
+impl FileBlobs {
+    /// Opens or creates the store in `data_path`.
+    pub fn open(data_path: &Path, sync: SyncMode) -> Result<FileBlobs> {
+        let folder = Folder::open(&data_path.join(FOLDER))?;
+        if sync != SyncMode::None {
+            folder.sync_names()?;
+        }
+        let store = Arc::new(Store {
+            sync,
+            folder,
+            ids: IdSource::new(),
+            buffers: BufferPool::new(BUFFER_BYTES),
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            stopped: OnceLock::new(),
+        });
+        let flusher = match sync {
+            SyncMode::Relaxed => Some(start_flusher(Arc::clone(&store))?),
+            SyncMode::Strict | SyncMode::None => None,
+        };
+        Ok(FileBlobs { store, flusher })
+    }
+
+    /// Whether the body was written since the store was opened. The sweep must leave such bodies
+    /// alone: their records may be about to be committed.
+    pub fn is_of_this_run(&self, id: &BlobId) -> bool {
+        self.store.ids.made(id)
+    }
+}
+
+impl BlobStore for FileBlobs {
+    fn write(&self, body: &mut dyn Read, _: &BlobHint<'_>) -> std::result::Result<WrittenBlob, WriteError> {
+        let store = &self.store;
+        if let Some(why) = store.stopped.get() {
+            return Err(StorageError::ReadOnly(why.clone()).into());
+        }
+        let mut buffer = store.buffers.take();
+        // The first block is read before the file exists, so that most failing clients cost nothing.
+        let first = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
+        let id = store.ids.next();
+        let (file, unfinished) = store.create(&id)?;
+        let size = write_blocks(body, &file, &id, &mut buffer, first)?;
+        store.settle(&unfinished.path, file)?;
+        unfinished.finish();
+        Ok(WrittenBlob { id, size })
+    }
+
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        let Some(path) = self.store.path(id) else {
+            return Ok(None);
+        };
+        let file = match private_file().read(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(named(&path, error)),
+        };
+        let mut reader = BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range };
+        reader.open(&self.store.buffers).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
+            _ => named(&path, error),
+        })?;
+        Ok(Some(Box::new(reader)))
+    }
+
+    fn delete(&self, id: &BlobId) -> Result<()> {
+        let Some(path) = self.store.path(id) else {
+            return Ok(());
+        };
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self, visit: &mut dyn FnMut(BlobId)) -> Result<()> {
+        for digits in 0..=u8::MAX {
+            let path = self.store.folder.path().join(format!("{digits:02x}"));
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(named(&path, error)),
+            };
+            for entry in entries {
+                let name = entry.map_err(|error| named(&path, error))?.file_name();
+                // Whatever else lies in the folder is not ours to name, let alone to remove.
+                if let Some(name) =
+                    name.to_str().filter(|name| is_id(name) && name.starts_with(folder_of(name)))
+                {
+                    visit(BlobId(name.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn inline_max(&self) -> usize {
+        INLINE_BYTES_MAX
+    }
+
+    fn health(&self) -> Health {
+        match self.store.stopped.get() {
+            None => Health { code: 200, message: "OK".into() },
+            Some(why) => Health { code: 503, message: format!("read-only: {why}") },
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.store.sync()
+    }
+}
+
+impl Drop for FileBlobs {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.flusher.take() {
+            drop(stop);
+            // A panic there has left files unsynced, which the sync below makes up for.
+            let _ = thread.join();
+        }
+        // Whoever has to know calls `sync` before.
+        let _ = self.store.sync();
+    }
+}
+
+fn start_flusher(store: Arc<Store>) -> Result<(Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = bounded(0);
+    let run = move || flush_regularly(&store, &stopped);
+    let thread = std::thread::Builder::new().name("blob-flusher".into()).spawn(run)?;
+    Ok((stop, thread))
+}
+
+/// Half the window passes between flushes; the other half is for the flush itself.
+fn flush_regularly(store: &Store, stopped: &Receiver<()>) {
+    let pause = Duration::from_millis(RELAXED_WINDOW_MS / 2);
+    while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        // A failure has stopped the store, which every later write and the health check report.
+        let _ = store.sync();
+    }
+}
+
+/// The folder that an id belongs to: its first two digits.
+fn folder_of(id: &str) -> &str {
+    &id[..2]
+}
+
+/// Removes its file unless it is finished.
+struct Unfinished {
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Unfinished {
+    fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.finished {
+            // If this fails the file is an orphan, which the next start's sweep removes.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Store {
+    /// Where a body is; `None` for what is no id, which therefore names no body.
+    fn path(&self, id: &BlobId) -> Option<PathBuf> {
+        is_id(&id.0).then(|| self.folder.path().join(folder_of(&id.0)).join(&id.0))
+    }
+
+    fn create(&self, id: &BlobId) -> Result<(File, Unfinished)> {
+        let folder = self.folder.path().join(folder_of(&id.0));
+        let path = folder.join(&id.0);
+        let mut options = private_file();
+        options.write(true).create_new(true);
+        let file = match options.open(&path) {
+            // The folders are made when they are first needed: a start must not pay for 256 of them.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create_folder(&folder)
+                .and_then(|()| match self.sync {
+                    SyncMode::None => Ok(()),
+                    SyncMode::Strict | SyncMode::Relaxed => sync_folder(self.folder.path()),
+                })
+                .and_then(|()| options.open(&path)),
+            other => other,
+        };
+        let file = file.map_err(|error| named(&path, error))?;
+        Ok((file, Unfinished { path, finished: false }))
+    }
+
+    /// Makes a written file as durable as the mode promises before the body is acknowledged.
+    fn settle(&self, path: &Path, file: File) -> Result<()> {
+        match self.sync {
+            SyncMode::None => Ok(()),
+            SyncMode::Strict => {
+                file.sync_data().map_err(|error| named(path, error))?;
+                let folder = path.parent().unwrap_or(path);
+                sync_folder(folder).map_err(|error| named(folder, error))
+            }
+            SyncMode::Relaxed => {
+                let waiting = {
+                    let mut unsynced = lock(&self.unsynced);
+                    unsynced.push((path.to_path_buf(), file));
+                    unsynced.len()
+                };
+                if waiting >= UNSYNCED_FILES_MAX { self.sync() } else { Ok(()) }
+            }
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        let _syncing = lock(&self.syncing);
+        if let Some(why) = self.stopped.get() {
+            return Err(StorageError::ReadOnly(why.clone()));
+        }
+        let files = std::mem::take(&mut *lock(&self.unsynced));
+        sync_files(&files).map_err(|error| {
+            // The bodies have been acknowledged and may be lost; a second try would not tell.
+            let why = self.stopped.get_or_init(|| format!("a sync failed: {error}"));
+            StorageError::ReadOnly(why.clone())
+        })
+    }
+}
+
+fn sync_files(files: &[(PathBuf, File)]) -> Result<()> {
+    let mut folders = BTreeSet::new();
+    for (path, file) in files {
+        file.sync_data().map_err(|error| named(path, error))?;
+        folders.extend(path.parent());
+    }
+    folders.into_iter().try_for_each(|folder| sync_folder(folder).map_err(|error| named(folder, error)))
+}
+
+/// Writes the whole body, whose first `filled` bytes are in the buffer, and returns its size.
+fn write_blocks(
+    body: &mut dyn Read,
+    mut file: &File,
+    id: &BlobId,
+    buffer: &mut Buffer,
+    mut filled: usize,
+) -> std::result::Result<u64, WriteError> {
+    let failed = |error: io::Error| WriteError::Store(error.into());
+    let mut size = 0;
+    for number in 0_u64.. {
+        let mut end = filled;
+        if filled > 0 {
+            let sum = block_checksum(id, number, &buffer[..filled]);
+            buffer[filled..filled + CHECKSUM_BYTES].copy_from_slice(&sum.to_le_bytes());
+            end += CHECKSUM_BYTES;
+            size += filled as u64;
+        }
+        if filled < BLOCK_BYTES {
+            // The last block and the trailer go out with one write, which for a small body is all.
+            buffer[end..end + TRAILER_BYTES].copy_from_slice(&trailer(id, size));
+            file.write_all(&buffer[..end + TRAILER_BYTES]).map_err(failed)?;
+            break;
+        }
+        file.write_all(&buffer[..end]).map_err(failed)?;
+        filled = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
+    }
+    Ok(size)
+}
+
+fn block_checksum(id: &BlobId, number: u64, data: &[u8]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(data);
+    digest.update(&number.to_le_bytes());
+    digest.update(id.0.as_bytes());
+    digest.finalize() as u32
+}
+
+fn trailer(id: &BlobId, size: u64) -> [u8; TRAILER_BYTES] {
+    let mut bytes = [0; TRAILER_BYTES];
+    bytes[..8].copy_from_slice(&size.to_le_bytes());
+    // No block has this number.
+    bytes[8..12].copy_from_slice(&block_checksum(id, u64::MAX, &size.to_le_bytes()).to_le_bytes());
+    bytes[12..].copy_from_slice(MAGIC);
+    bytes
+}
+
+/// The bytes that a body of `size` bytes takes in its file; `None` when that is no possible length.
+fn file_bytes(size: u64) -> Option<u64> {
+    let sums = size.div_ceil(BLOCK_BYTES as u64).checked_mul(CHECKSUM_BYTES as u64)?;
+    size.checked_add(sums)?.checked_add(TRAILER_BYTES as u64)
+}
+
+/// A checked block in the buffer: which bytes of the body it has.
+#[derive(Default)]
+struct Block {
+    start: u64,
+    bytes: usize,
+}
+
+/// Reads a range of a body, each block checked before any of its bytes is yielded.
+struct BlobReader {
+    file: File,
+    id: BlobId,
+    block: Block,
+    buffer: Option<BlockBuffer>,
+    /// What is still to be yielded.
+    range: Range<u64>,
+}
+
+/// A small body gets memory of its own size, a large one a buffer from the pool.
+enum BlockBuffer {
+    Own(Vec<u8>),
+    Pooled(Buffer, u64),
+}
+
+impl BlobReader {
+    /// Checks the file's length and trailer, and loads the first block, so that most damage is found
+    /// before anything has been answered.
+    fn open(&mut self, buffers: &BufferPool) -> io::Result<()> {
+        if self.range.start == 0 && self.range.end <= BLOCK_BYTES as u64 && self.open_small()? {
+            return Ok(());
+        }
+        let file_length = self.file.metadata()?.len();
+        let mut end = [0; TRAILER_BYTES];
+        let at = file_length.checked_sub(TRAILER_BYTES as u64).ok_or_else(|| self.corrupt("is too short"))?;
+        read_at(&self.file, &mut end, at)?;
+        let size = u64::from_le_bytes(end[..8].try_into().expect("eight bytes"));
+        if end != trailer(&self.id, size) || file_bytes(size) != Some(file_length) {
+            return Err(self.corrupt("has a wrong trailer"));
+        }
+        if self.range.start > self.range.end || self.range.end > size {
+            return Err(self.corrupt(&format!("has {size} bytes, which {:?} is not within", self.range)));
+        }
+        self.buffer = Some(BlockBuffer::Pooled(buffers.take(), size));
+        if self.range.is_empty() { Ok(()) } else { self.load() }
+    }
+
+    /// Reads a body of one block whole with one read, if the range ends where it does. False if it
+    /// turns out to be otherwise.
+    fn open_small(&mut self) -> io::Result<bool> {
+        let size = self.range.end as usize;
+        let sums = if size == 0 { 0 } else { CHECKSUM_BYTES };
+        let mut bytes = vec![0; size + sums + TRAILER_BYTES + 1];
+        let read = fill(&mut self.file, &mut bytes)?;
+        if read != bytes.len() - 1 || bytes[size + sums..read] != trailer(&self.id, size as u64) {
+            return Ok(false);
+        }
+        let sum = &bytes[size..size + sums];
+        if size > 0 && sum != block_checksum(&self.id, 0, &bytes[..size]).to_le_bytes() {
+            return Err(self.corrupt("has a damaged block"));
+        }
+        self.block = Block { start: 0, bytes: size };
+        self.buffer = Some(BlockBuffer::Own(bytes));
+        Ok(true)
+    }
+
+    /// Loads and checks the block that the range begins in.
+    fn load(&mut self) -> io::Result<()> {
+        let Some(BlockBuffer::Pooled(buffer, size)) = &mut self.buffer else {
+            return Err(self.corrupt("ends too early"));
+        };
+        let number = self.range.start / BLOCK_BYTES as u64;
+        let start = number * BLOCK_BYTES as u64;
+        let bytes = usize::try_from(*size - start).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+        let at = start + number * CHECKSUM_BYTES as u64;
+        read_at(&self.file, &mut buffer[..bytes + CHECKSUM_BYTES], at)?;
+        let sum = block_checksum(&self.id, number, &buffer[..bytes]).to_le_bytes();
+        if buffer[bytes..bytes + CHECKSUM_BYTES] != sum {
+            return Err(self.corrupt("has a damaged block"));
+        }
+        self.block = Block { start, bytes };
+        Ok(())
+    }
+
+    fn corrupt(&self, what: &str) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, format!("body {} {what}", self.id.0))
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.range.is_empty() || out.is_empty() {
+            return Ok(0);
+        }
+        if self.range.start >= self.block.start + self.block.bytes as u64 {
+            self.load()?;
+        }
+        let block: &[u8] = match &self.buffer {
+            Some(BlockBuffer::Own(bytes)) => bytes,
+            Some(BlockBuffer::Pooled(buffer, _)) => buffer,
+            None => &[],
+        };
+        let left = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
+        let loaded = &block[(self.range.start - self.block.start) as usize..self.block.bytes];
+        let count = loaded.len().min(left).min(out.len());
+        out[..count].copy_from_slice(&loaded[..count]);
+        self.range.start += count as u64;
+        Ok(count)
+    }
+}
+
+/// Positional reads need no portable twin here: a reader is the only user of its descriptor.
+fn read_at(mut file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(out)
+}
+
+// What these locks guard is complete at every moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -13,9 +13,15 @@ use std::fmt;
 use std::io::{self, Read};
 use std::ops::Range;
 
+pub mod buffers;
+pub mod fault;
 pub mod file_blobs;
 pub mod file_meta;
+pub mod ids;
+pub mod journal;
+pub mod layout;
 pub mod memory;
+pub mod sweep;
 
 /// How much a write promises when it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +245,38 @@ impl Batch {
     pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
         self.writes.push((key.into(), None));
     }
+}
+
+/// The longest key of a record in bytes.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// The most bytes of keys and values that one batch may write.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Refuses what no store takes: an overlong key or too large a batch.
+fn check_batch(batch: &Batch) -> Result<()> {
+    let refused = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
+    let mut bytes = 0_usize;
+    for (key, value) in &batch.writes {
+        if key.len() > KEY_BYTES_MAX {
+            return refused(format!("a key of {} bytes is longer than {KEY_BYTES_MAX}", key.len()));
+        }
+        bytes = bytes.saturating_add(key.len()).saturating_add(value.as_ref().map_or(0, Vec::len));
+    }
+    if bytes > BATCH_BYTES_MAX {
+        return refused(format!("a batch of {bytes} bytes is larger than {BATCH_BYTES_MAX}"));
+    }
+    Ok(())
+}
+
+/// Where a scan goes on after a [`Visit::Seek`]: never back, so that a wrong target cannot make a scan
+/// endless.
+fn seek_target(current: &[u8], target: Vec<u8>) -> Vec<u8> {
+    if target.as_slice() > current {
+        return target;
+    }
+    let mut following = current.to_vec();
+    following.push(0);
+    following
 }
 
 /// What became of a batch.

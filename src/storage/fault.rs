@@ -1,0 +1,252 @@
+//! Failures on demand, so that tests can see what the rest of the program does with them.
+//!
+//! [`Faulty`] wraps any store of either trait and fails the calls that a test has planned.
+//! [`DiskFaults`] sits below the record store's files, where the wrapper cannot reach.
+
+use super::{
+    Batch, BlobHint, BlobId, BlobStore, Health, MetaStore, Outcome, Result, StorageError, Visit, WriteError,
+    WrittenBlob,
+};
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A call that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `BlobStore::write`, before anything is read.
+    BlobWrite,
+    /// `BlobStore::write`, after this many bytes of the body.
+    BlobWriteAt(u64),
+    /// `BlobStore::read`, when it is called.
+    BlobRead,
+    /// The reader of a body, after this many bytes.
+    BlobReadAt(u64),
+    /// `BlobStore::delete`.
+    BlobDelete,
+    /// `BlobStore::list`.
+    BlobList,
+    /// `BlobStore::sync`.
+    BlobSync,
+    /// `MetaStore::get`.
+    Get,
+    /// `MetaStore::scan`.
+    Scan,
+    /// `MetaStore::commit`; nothing is changed.
+    Commit,
+    /// `MetaStore::commit`, after it has happened: what a lost answer of a remote store looks like.
+    CommitUnknown,
+    /// `MetaStore::sync`.
+    MetaSync,
+}
+
+/// How it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No space left.
+    Full,
+    /// Stored bytes are wrong.
+    Corrupt,
+    /// No more writes.
+    ReadOnly,
+    /// The remote side does not answer.
+    Unavailable,
+    /// EIO.
+    Io,
+}
+
+impl Fault {
+    fn error(self) -> StorageError {
+        let text = "a planned fault".to_string();
+        match self {
+            Fault::Full => StorageError::Full(text),
+            Fault::Corrupt => StorageError::Corrupt(text),
+            Fault::ReadOnly => StorageError::ReadOnly(text),
+            Fault::Unavailable => StorageError::Unavailable(text),
+            Fault::Io => StorageError::Io(io::Error::other(text)),
+        }
+    }
+}
+
+/// A store that fails as planned and otherwise does what the wrapped one does.
+pub struct Faulty<S> {
+    inner: S,
+    plan: Mutex<VecDeque<(Step, Fault)>>,
+}
+
+impl<S> Faulty<S> {
+    /// Wraps a store. Nothing fails yet.
+    pub fn new(inner: S) -> Faulty<S> {
+        Faulty { inner, plan: Mutex::default() }
+    }
+
+    /// Makes the next call of `step` that is not planned to fail already fail once.
+    pub fn plan(&self, step: Step, fault: Fault) {
+        self.planned().push_back((step, fault));
+    }
+
+    /// Faults that have not happened yet.
+    pub fn left(&self) -> usize {
+        self.planned().len()
+    }
+
+    fn planned(&self) -> std::sync::MutexGuard<'_, VecDeque<(Step, Fault)>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take<T>(&self, wanted: impl Fn(Step) -> Option<T>) -> Option<(T, Fault)> {
+        let mut plan = self.planned();
+        let (at, found) = plan.iter().enumerate().find_map(|(at, (step, _))| Some((at, wanted(*step)?)))?;
+        let (_, fault) = plan.remove(at)?;
+        Some((found, fault))
+    }
+
+    fn check(&self, step: Step) -> Result<()> {
+        match self.take(|planned| (planned == step).then_some(())) {
+            Some(((), fault)) => Err(fault.error()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Ends with an error after some bytes.
+struct Cut<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Cut<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && !out.is_empty() {
+            return Err(io::Error::other("a planned fault"));
+        }
+        let room = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let count = self.inner.read(&mut out[..room])?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+impl<S: BlobStore> BlobStore for Faulty<S> {
+    fn write(
+        &self,
+        body: &mut dyn Read,
+        hint: &BlobHint<'_>,
+    ) -> std::result::Result<WrittenBlob, WriteError> {
+        self.check(Step::BlobWrite)?;
+        let cut = self.take(|step| match step {
+            Step::BlobWriteAt(bytes) => Some(bytes),
+            _ => None,
+        });
+        let Some((bytes, fault)) = cut else {
+            return self.inner.write(body, hint);
+        };
+        let mut cut = Cut { inner: body, left: bytes };
+        match self.inner.write(&mut cut, hint) {
+            // The store saw its reader fail, so it has kept nothing; the caller sees the store fail.
+            Err(WriteError::Body(_)) if cut.left == 0 => Err(fault.error().into()),
+            other => other,
+        }
+    }
+
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        self.check(Step::BlobRead)?;
+        let cut = self.take(|step| match step {
+            Step::BlobReadAt(bytes) => Some(bytes),
+            _ => None,
+        });
+        let reader = self.inner.read(id, range)?;
+        Ok(match (reader, cut) {
+            (Some(inner), Some((left, _))) => Some(Box::new(Cut { inner, left })),
+            (reader, _) => reader,
+        })
+    }
+
+    fn delete(&self, id: &BlobId) -> Result<()> {
+        self.check(Step::BlobDelete)?;
+        self.inner.delete(id)
+    }
+
+    fn list(&self, visit: &mut dyn FnMut(BlobId)) -> Result<()> {
+        self.check(Step::BlobList)?;
+        self.inner.list(visit)
+    }
+
+    fn inline_max(&self) -> usize {
+        self.inner.inline_max()
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.check(Step::BlobSync)?;
+        self.inner.sync()
+    }
+}
+
+impl<S: MetaStore> MetaStore for Faulty<S> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.check(Step::Get)?;
+        self.inner.get(key)
+    }
+
+    fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        self.check(Step::Scan)?;
+        self.inner.scan(range, visit)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<Outcome> {
+        self.check(Step::Commit)?;
+        let outcome = self.inner.commit(batch)?;
+        self.check(Step::CommitUnknown)?;
+        Ok(outcome)
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.check(Step::MetaSync)?;
+        self.inner.sync()
+    }
+}
+
+/// Failures of the files below the record store, switched on and off while it runs.
+#[derive(Debug, Default)]
+pub struct DiskFaults {
+    full: AtomicBool,
+    sync: AtomicBool,
+}
+
+impl DiskFaults {
+    /// Makes every write fail with "no space left", or lets them succeed again.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Release);
+    }
+
+    /// Makes every sync fail, or lets them succeed again.
+    pub fn set_sync_failing(&self, failing: bool) {
+        self.sync.store(failing, Ordering::Release);
+    }
+
+    pub(super) fn check_write(faults: &Option<Arc<DiskFaults>>) -> io::Result<()> {
+        match faults {
+            Some(faults) if faults.full.load(Ordering::Acquire) => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, "a planned fault"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check_sync(faults: &Option<Arc<DiskFaults>>) -> io::Result<()> {
+        match faults {
+            Some(faults) if faults.sync.load(Ordering::Acquire) => Err(io::Error::other("a planned fault")),
+            _ => Ok(()),
+        }
+    }
+}

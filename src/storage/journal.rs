@@ -1,0 +1,296 @@
+//! The journal of the record store: what has been committed since the database was last made durable.
+//!
+//! A group of commits is one entry, appended with one write and, in `strict`, one `fdatasync`. The
+//! database itself is made durable only at checkpoints; after each the journal starts again at its
+//! first byte, in place, so that the file neither grows nor changes its metadata and the sync stays
+//! cheap. When the store is opened, the entries behind the last checkpoint are applied again. They
+//! set and remove whole records, so applying one twice is the same as once.
+//!
+//! ```text
+//! entry  := header payload
+//! header := magic u32 | payload bytes u32 | sequence u64 | boot u64 | run u32 | CRC-32C u32
+//! payload := ( key bytes u32 | value bytes u32, or u32::MAX for a removal | key | value )*
+//! ```
+//!
+//! All numbers are little-endian; the checksum covers the header before it and the payload. Reading
+//! ends at the first entry that is not whole, not the next in sequence, or not of the same run as the
+//! first one: a torn tail, or what an earlier round left behind. `run` is a random number of the
+//! process's opening of the store, so that a leftover is never taken for the next entry.
+//!
+//! `boot` is 0 for an entry that was synced before anybody was told of it. Otherwise it names the boot
+//! of the machine during which it was written: after the *process* ended, the entry is whole in the
+//! page cache and is applied. After the *machine* ended, any part of the journal and any of the
+//! bodies that its records name may be missing, so such entries are ignored and the store is what it
+//! was at the last checkpoint: some writes lost, none torn, none without their bodies.
+
+use super::fault::DiskFaults;
+use super::layout::{named, private_file};
+use super::{Result, StorageError};
+use crate::codec::random;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// Entries beyond this many bytes make the store take a checkpoint. Smaller means more checkpoints
+/// (each costs two syncs and the writing of all changed pages); larger means longer ones, a larger
+/// file and a longer start after a crash.
+pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The file is extended by this much at a time, filled with zeros, so that most syncs need not wait
+/// for the file system's own journal.
+const EXTEND_BYTES: usize = 256 * 1024;
+const MAGIC: u32 = 0x6c6a_3373;
+const HEADER_BYTES: usize = 32;
+/// The part of the header that its checksum covers.
+const SUMMED_BYTES: usize = 28;
+const REMOVED: u32 = u32::MAX;
+/// The payload of an entry is not longer than this (see `GROUP_BYTES_MAX` and `BATCH_BYTES_MAX`).
+const ENTRY_BYTES_MAX: u32 = 256 * 1024 * 1024;
+
+/// A change to one record: its key and its new value, or `None` for its removal.
+pub type Write1 = (Vec<u8>, Option<Vec<u8>>);
+
+/// The journal file, open for appending.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Where the next entry goes.
+    end: u64,
+    /// How far the file has been filled.
+    extended: u64,
+    /// The sequence number of the last entry.
+    sequence: u64,
+    /// A random number of this opening of the store.
+    run: u32,
+    synced: bool,
+    faults: Option<Arc<DiskFaults>>,
+}
+
+/// The numbers of a header.
+struct Head {
+    sequence: u64,
+    boot: u64,
+    run: u32,
+}
+
+/// An entry under construction.
+#[derive(Default)]
+pub struct Entry {
+    /// Room for the header, then the payload.
+    bytes: Vec<u8>,
+}
+
+impl Entry {
+    /// Empties the entry and keeps its memory, unless that is much.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(EXTEND_BYTES);
+        self.bytes.resize(HEADER_BYTES, 0);
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.len() <= HEADER_BYTES
+    }
+
+    /// Adds a change. Keys and values are within `BATCH_BYTES_MAX`, so their lengths fit.
+    pub fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.bytes.extend((key.len() as u32).to_le_bytes());
+        self.bytes.extend(value.map_or(REMOVED, |value| value.len() as u32).to_le_bytes());
+        self.bytes.extend(key);
+        self.bytes.extend(value.unwrap_or_default());
+    }
+
+    fn seal(&mut self, head: &Head) {
+        let length = (self.bytes.len() - HEADER_BYTES) as u32;
+        self.bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        self.bytes[4..8].copy_from_slice(&length.to_le_bytes());
+        self.bytes[8..16].copy_from_slice(&head.sequence.to_le_bytes());
+        self.bytes[16..24].copy_from_slice(&head.boot.to_le_bytes());
+        self.bytes[24..28].copy_from_slice(&head.run.to_le_bytes());
+        let sum = checksum(&self.bytes[..SUMMED_BYTES], &self.bytes[HEADER_BYTES..]);
+        self.bytes[SUMMED_BYTES..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(head);
+    digest.update(payload);
+    digest.finalize() as u32
+}
+
+impl Journal {
+    /// Opens or creates the file. What is in it is read by [`Journal::replay`].
+    pub fn open(path: &Path, synced: bool, faults: Option<Arc<DiskFaults>>) -> Result<Journal> {
+        let options = &mut private_file();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| named(path, error))?;
+        let extended = file.metadata().map_err(|error| named(path, error))?.len();
+        let run = u32::from_le_bytes(random());
+        Ok(Journal { path: path.to_path_buf(), file, end: 0, extended, sequence: 0, run, synced, faults })
+    }
+
+    /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`,
+    /// in order, and returns how many there were.
+    pub fn replay(
+        &mut self,
+        checkpoint: u64,
+        apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
+    ) -> Result<u64> {
+        self.sequence = checkpoint;
+        self.end = 0;
+        self.file.seek(SeekFrom::Start(0)).map_err(|error| named(&self.path, error))?;
+        let mut reader = BufReader::new(&self.file);
+        let mut run = None;
+        let mut applied = 0;
+        loop {
+            let found = next_entry(&mut reader, self.extended - self.end);
+            let Some((head, payload)) = found.map_err(|error| named(&self.path, error))? else {
+                break;
+            };
+            let next = match run {
+                // An older round may begin anywhere up to the checkpoint; a gap behind it means that
+                // the entries in between are gone.
+                None => head.sequence <= checkpoint + 1,
+                Some((run, sequence)) => head.run == run && head.sequence == sequence + 1,
+            };
+            if !next || of_another_boot(head.boot) {
+                break;
+            }
+            if head.sequence > checkpoint {
+                let corrupt = || StorageError::Corrupt(format!("an entry of {}", self.path.display()));
+                apply(decode(&payload).ok_or_else(corrupt)?)?;
+                self.sequence = head.sequence;
+                applied += 1;
+            }
+            run = Some((head.run, head.sequence));
+            self.end += (HEADER_BYTES + payload.len()) as u64;
+        }
+        Ok(applied)
+    }
+
+    /// Appends an entry, synced when the mode asks for it.
+    pub fn append(&mut self, entry: &mut Entry) -> std::result::Result<(), AppendError> {
+        let boot = if self.synced { 0 } else { boot_number() };
+        entry.seal(&Head { sequence: self.sequence + 1, boot, run: self.run });
+        let length = entry.bytes.len() as u64;
+        self.write(entry).map_err(AppendError::Write)?;
+        if self.synced {
+            DiskFaults::check_sync(&self.faults).map_err(AppendError::Sync)?;
+            self.file.sync_data().map_err(AppendError::Sync)?;
+        }
+        self.end += length;
+        self.sequence += 1;
+        Ok(())
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        DiskFaults::check_write(&self.faults)?;
+        let end = self.end + entry.bytes.len() as u64;
+        self.extend_to(end)?;
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(&entry.bytes)?;
+        self.extended = self.extended.max(end);
+        Ok(())
+    }
+
+    fn extend_to(&mut self, end: u64) -> io::Result<()> {
+        static ZEROS: [u8; EXTEND_BYTES] = [0; EXTEND_BYTES];
+        if end > JOURNAL_BYTES_MAX {
+            // A group that is larger than the journal: it will be followed by a checkpoint at once.
+            return Ok(());
+        }
+        while self.extended < end {
+            self.file.seek(SeekFrom::Start(self.extended))?;
+            self.file.write_all(&ZEROS)?;
+            self.extended += EXTEND_BYTES as u64;
+        }
+        Ok(())
+    }
+
+    /// The sequence number of the last entry.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether the database ought to be made durable before the next entry.
+    pub fn is_long(&self) -> bool {
+        self.end >= JOURNAL_BYTES_MAX
+    }
+
+    /// Whether every entry has been followed by a [`Journal::restart`].
+    pub fn is_empty(&self) -> bool {
+        self.end == 0
+    }
+
+    /// Starts again at the first byte, after the database has become durable with
+    /// [`Journal::sequence`].
+    pub fn restart(&mut self) {
+        self.end = 0;
+    }
+}
+
+/// Why an entry was not appended.
+#[derive(Debug)]
+pub enum AppendError {
+    /// Nobody will read what was written, if anything: the next entry overwrites it.
+    Write(io::Error),
+    /// It is unknown whether the entry is on the disk. The store must not go on.
+    Sync(io::Error),
+}
+
+/// Reads an entry of at most `room` bytes; `None` if there is no whole one.
+fn next_entry(reader: &mut impl Read, room: u64) -> io::Result<Option<(Head, Vec<u8>)>> {
+    let mut head = [0; HEADER_BYTES];
+    if room < HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    reader.read_exact(&mut head)?;
+    let half = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
+    let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+    let length = half(4);
+    if half(0) != MAGIC || length > ENTRY_BYTES_MAX || u64::from(length) > room - HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut payload = vec![0; length as usize];
+    reader.read_exact(&mut payload)?;
+    let whole = checksum(&head[..SUMMED_BYTES], &payload) == half(SUMMED_BYTES);
+    Ok(whole.then(|| (Head { sequence: word(8), boot: word(16), run: half(24) }, payload)))
+}
+
+fn decode(mut payload: &[u8]) -> Option<Vec<Write1>> {
+    let mut writes = Vec::new();
+    while !payload.is_empty() {
+        let key_length = take_length(&mut payload)?;
+        let value_length = take_length(&mut payload)?;
+        let key = payload.split_off(..key_length as usize)?.to_vec();
+        let value = match value_length {
+            REMOVED => None,
+            length => Some(payload.split_off(..length as usize)?.to_vec()),
+        };
+        writes.push((key, value));
+    }
+    Some(writes)
+}
+
+fn take_length(payload: &mut &[u8]) -> Option<u32> {
+    let bytes = payload.split_off(..4)?;
+    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+}
+
+fn of_another_boot(boot: u64) -> bool {
+    boot != 0 && boot_number() != 0 && boot != boot_number()
+}
+
+/// A number that differs from boot to boot of this machine; 0 where the system does not tell. There
+/// an unsynced entry is applied even after a power cut, and a body that is missing then shows as an
+/// error when it is read.
+fn boot_number() -> u64 {
+    static NUMBER: OnceLock<u64> = OnceLock::new();
+    *NUMBER.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+        u64::from_str_radix(&digits, 16).unwrap_or(0)
+    })
+}

@@ -1,0 +1,169 @@
+//! Folders on disk: who may look into them, which process owns them, which format they hold.
+//!
+//! Each store owns one folder. In it, `lock` is held by the process that has the store open (the
+//! operating system lets go of it when the process ends, so nothing ever has to be cleaned up) and
+//! names its process id for the next one's error message; `format` names the version of everything
+//! beside it, so that an older program refuses a newer store instead of misreading it.
+
+use super::{Result, StorageError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The version of the files that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A store's folder and the one above it are made at the first start.
+const FOLDERS_ABOVE_SYNCED: usize = 2;
+
+const LOCK_FILE: &str = "lock";
+const FORMAT_FILE: &str = "format";
+/// A format file or the process id in a lock file is shorter than this.
+const LINE_BYTES_MAX: u64 = 64;
+
+/// A store's folder, owned by this process for as long as the value lives.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Open and locked. Never read again.
+    _lock: File,
+}
+
+impl Folder {
+    /// Creates the folder (mode 0700) if it is absent, takes its lock and checks its format.
+    ///
+    /// # Errors
+    /// `Unavailable` with a sentence for the user when another process owns the folder or when a
+    /// newer version of the program wrote it; `Io` when the system refuses.
+    pub fn open(path: &Path) -> Result<Folder> {
+        create_folder(path).map_err(|error| named(path, error))?;
+        let lock = take_lock(path)?;
+        check_format(path)?;
+        Ok(Folder { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Makes the names of the files that a store has just opened durable, and the folder's own.
+    pub fn sync_names(&self) -> Result<()> {
+        sync_folder(&self.path).map_err(|error| named(&self.path, error))?;
+        // The folders above may belong to somebody who does not let us open them; then their names
+        // are theirs to make durable.
+        for above in self.path.ancestors().skip(1).take(FOLDERS_ABOVE_SYNCED) {
+            let _ = sync_folder(if above.as_os_str().is_empty() { Path::new(".") } else { above });
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// An I/O error whose text says which path it is about.
+pub(super) fn named(path: &Path, error: io::Error) -> StorageError {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display())).into()
+}
+
+/// Creates a folder and its missing parents, readable by nobody else.
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Options for a file that nobody else may read and whose last path element is not a symbolic link.
+pub(super) fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(NO_FOLLOW);
+    }
+    options
+}
+
+/// `O_NOFOLLOW`, which the standard library does not name. 0 where its value is not known here.
+#[cfg(unix)]
+const NO_FOLLOW: i32 = if cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "x86"))) {
+    0o400_000
+} else if cfg!(all(target_os = "linux", any(target_arch = "aarch64", target_arch = "arm"))) {
+    0o100_000
+} else if cfg!(target_os = "macos") {
+    0x100
+} else {
+    0
+};
+
+/// Makes the names in a folder durable. Nothing to do where folders cannot be opened as files.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(path)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+fn take_lock(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK_FILE);
+    let mut file = private_file()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| named(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut file)),
+        Err(TryLockError::Error(error)) => return Err(named(&path, error)),
+    }
+    // Only for the message of a second process, so a failure (a full disk) does not matter.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// The sentence for a folder that another process holds.
+fn in_use(folder: &Path, lock: &mut File) -> StorageError {
+    let mut holder = String::new();
+    // Windows refuses reads of a locked file; then the sentence goes without the number.
+    let _ = lock.take(LINE_BYTES_MAX).read_to_string(&mut holder);
+    let holder = match holder.trim() {
+        "" => String::new(),
+        id => format!(" (process {id})"),
+    };
+    StorageError::Unavailable(format!("another process{holder} is using the folder {}", folder.display()))
+}
+
+fn check_format(folder: &Path) -> Result<()> {
+    let path = folder.join(FORMAT_FILE);
+    let mut text = String::new();
+    match private_file().read(true).open(&path) {
+        Ok(file) => {
+            file.take(LINE_BYTES_MAX).read_to_string(&mut text).map_err(|error| named(&path, error))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(named(&path, error)),
+    }
+    // Empty is what a power cut leaves of a file whose first bytes never reached the disk.
+    if text.is_empty() {
+        return write_format(folder, &path).map_err(|error| named(&path, error));
+    }
+    let version = text.trim_end().strip_prefix("s3pail ").and_then(|version| version.parse::<u32>().ok());
+    match version {
+        Some(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(()),
+        Some(version) => Err(StorageError::Unavailable(format!(
+            "the folder {} was written by a newer s3pail (format {version}; this one reads up to {FORMAT_VERSION})",
+            folder.display()
+        ))),
+        None => Err(StorageError::Unavailable(format!("{} is not a format file of s3pail", path.display()))),
+    }
+}
+
+/// Not synced: an empty or absent format file is written again at the next start.
+fn write_format(folder: &Path, path: &Path) -> io::Result<()> {
+    debug_assert!(path.starts_with(folder));
+    let mut file = private_file().write(true).create(true).truncate(true).open(path)?;
+    writeln!(file, "s3pail {FORMAT_VERSION}")
+}
