@@ -1,67 +1,61 @@
-//! Records on disk: a redb database, with a journal in front of it that makes commits cheap.
+//! Records on disk: a journal of what is recent, and a database for the rest.
 //!
 //! ```text
 //! localMetadata/lock, format      see `layout`
-//! localMetadata/s3pail.redb       the records, as they were at the last checkpoint
-//! localMetadata/s3pail.journal    what was committed since, see `journal`
+//! localMetadata/s3pail.redb       the records, as they were at the last checkpoint; see `database`
+//! localMetadata/s3pail.journal    what was committed since; see `journal`
 //! ```
 //!
-//! A commit is evaluated in a redb transaction, appended to the journal (and synced, in `strict`),
-//! and then committed to redb without durability, which makes it visible. Threads that commit at the
-//! same time form groups: each puts its batch into a queue, and whoever gets the writer's lock next
-//! commits everything that is in the queue with one journal entry and one sync; the others find their
-//! answers when they get the lock. No thread of its own is needed, so a lone commit costs no switch.
+//! A commit is evaluated, appended to the journal (and synced, in `strict`), and then added to the
+//! recent changes in memory, which makes it visible: whoever reads looks there first and then in the
+//! database. Threads that commit at the same time form groups: each puts its batch into a queue, and
+//! the one at its front commits all that is in it with one journal entry and one sync, hands out the
+//! answers, and makes the thread that is then at the front the next to do so. A lone commit costs no
+//! switch between threads, and nobody waits for more than two groups.
 //!
-//! A checkpoint makes redb durable and lets the journal start again. It happens when the journal is
-//! long, on [`MetaStore::sync`], when the store is closed and, in `relaxed`, every half second while
-//! there is something to do, always after the bodies have been synced.
+//! A checkpoint writes the recent changes into the database in one durable transaction and lets the
+//! journal start again. It happens when the journal is long or many records have changed, on
+//! [`MetaStore::sync`], when the store is closed and, in `relaxed`, every half second while there is
+//! something to do, always after the bodies have been synced.
 //!
-//! Why not redb's durable commits alone? They have to write every changed page and, after a crash, to
-//! walk the whole database (1.1 s per million records even from the page cache), unless each commit
-//! also writes down the allocator's state, which doubles its price. And without syncs (`relaxed`)
-//! a power cut can leave neither of redb's two commit slots usable.
+//! Why not a durable commit of redb for every group? It has to write every page on the way to each
+//! changed record, and after a crash it needs a walk of the whole database unless each commit also
+//! writes down the allocator's state, which doubles its price. And without syncs (`relaxed`) a power
+//! cut can leave neither of its two commit slots usable.
 //!
-//! Why not redb's commits without durability alone? They stay in the process's memory until the next
-//! durable one, so the end of the process would lose acknowledged writes.
+//! Why not redb's commits without durability? They stay in the memory of the process until the next
+//! durable one, so its end would lose acknowledged writes; and as they cannot reuse each other's
+//! pages, a journal's worth of them (10,000 commits) left up to 200 MB of pages to write at once.
 
+use super::database::{CACHE_BYTES, Database, DatabaseFile, Snapshot};
 use super::fault::DiskFaults;
 use super::journal::{AppendError, Entry, Journal};
-use super::layout::{Folder, named, private_file};
+use super::layout::Folder;
+use super::recent::Changes;
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
-    Visit, check_batch, seek_target,
+    Visit, check_batch,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use redb::backends::FileBackend;
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition,
-    WriteTransaction,
-};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The default bound of redb's page cache. It is filled by use, not at start.
-pub const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// The most batches that are committed together.
 pub const GROUP_BATCHES_MAX: usize = 1024;
 /// A group is closed when its keys and values have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A checkpoint is due when this many records have changed, because its time grows with their number:
+/// about 10 us each in a store of a million records.
+pub const RECENT_RECORDS_MAX: usize = 4096;
 
 const DATABASE_FILE: &str = "s3pail.redb";
 const JOURNAL_FILE: &str = "s3pail.journal";
-const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
-/// The sequence number of the last journal entry that the database holds, under [`SEQUENCE`].
-const STATE: TableDefinition<&str, u64> = TableDefinition::new("state");
-const SEQUENCE: &str = "sequence";
-/// The database's header has its place on the disk from the beginning, so that a full disk, real or
-/// simulated, does not keep it from being written.
-const HEADER_BYTES: u64 = 4096;
 const PANICKED: &str = "a commit ended in a panic";
 
 /// How to open a [`FileMeta`].
@@ -102,18 +96,24 @@ struct Flusher {
 }
 
 struct Store {
-    /// Replaced when a failed write has made redb refuse everything. Held only to copy the handle.
-    database: RwLock<Arc<Database>>,
-    /// Batches that wait for a writer. Never held together with another lock but `writer`.
-    queue: Mutex<VecDeque<(Batch, Arc<Ticket>)>>,
+    /// What readers see. Locked for writing only to exchange its parts, never over I/O.
+    state: RwLock<State>,
+    /// Batches that wait. Never held together with another lock.
+    queue: Mutex<Queue>,
     /// The right to write.
     writer: Mutex<Writer>,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
-    options: FileMetaOptions,
-    /// Which handle of the database may use the file.
-    handle: Arc<AtomicU64>,
-    folder: Folder,
+    sync: SyncMode,
+    blobs: Option<Arc<dyn BlobStore>>,
+    database_file: DatabaseFile,
+    _folder: Folder,
+}
+
+/// The records are the database's with the recent changes applied.
+struct State {
+    recent: Arc<Changes>,
+    database: Arc<Database>,
 }
 
 struct Writer {
@@ -123,10 +123,63 @@ struct Writer {
     database_lost: bool,
 }
 
-/// Where a waiting thread finds its answer.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(Batch, Arc<Ticket>)>,
+    /// Whether some thread commits or is about to. If not, nothing is waiting.
+    led: bool,
+}
+
+/// Where a waiting thread finds out how to go on.
 #[derive(Default)]
 struct Ticket {
-    answer: Mutex<Option<Result<Outcome>>>,
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum Turn {
+    /// Another thread commits; its group may contain this thread's batch.
+    #[default]
+    Wait,
+    /// This thread is at the front of the queue and commits the next group.
+    Lead,
+    /// This thread's batch has been decided.
+    Answer(Result<Outcome>),
+}
+
+impl Ticket {
+    fn set(&self, turn: Turn) {
+        *lock(&self.turn) = turn;
+        self.changed.notify_one();
+    }
+
+    /// Waits for something to do or to return.
+    fn wait(&self) -> Turn {
+        let waiting = |turn: &mut Turn| matches!(turn, Turn::Wait);
+        let turn = self.changed.wait_while(lock(&self.turn), waiting);
+        std::mem::take(&mut turn.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Ends a thread's lead, even by a panic: the others must not wait for ever.
+struct Lead<'s> {
+    store: &'s Store,
+    /// The group's threads that have no answer yet.
+    tickets: VecDeque<Arc<Ticket>>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        for ticket in self.tickets.drain(..) {
+            ticket.set(Turn::Answer(Err(self.store.stop(PANICKED))));
+        }
+        let mut queue = lock(&self.store.queue);
+        match queue.waiting.front() {
+            Some((_, next)) => next.set(Turn::Lead),
+            None => queue.led = false,
+        }
+    }
 }
 
 impl FileMeta {
@@ -134,27 +187,27 @@ impl FileMeta {
     /// the journal's length, not by the number of records.
     pub fn open(folder: &Path, options: FileMetaOptions) -> Result<FileMeta> {
         let folder = Folder::open(folder)?;
-        let strict = options.sync == SyncMode::Strict;
-        let mut journal = Journal::open(&folder.path().join(JOURNAL_FILE), strict, options.faults.clone())?;
-        let handle = Arc::new(AtomicU64::new(0));
-        let database = open_database(&folder, &options, &handle)?;
-        if replay(&database, &mut journal)? > 0 {
-            write_checkpoint(&database, &mut journal).map_err(Failure::into_error)?;
-        }
-        journal.restart();
-        if options.sync != SyncMode::None {
-            folder.sync_names()?;
-        }
+        let FileMetaOptions { sync, cache_bytes, blobs, faults } = options;
+        let journal_path = folder.path().join(JOURNAL_FILE);
+        let mut journal = Journal::open(&journal_path, sync == SyncMode::Strict, faults.clone())?;
+        let path = folder.path().join(DATABASE_FILE);
+        let current = Arc::new(AtomicU64::new(0));
+        let synced = sync != SyncMode::None;
+        let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
+        let database = database_file.open()?;
+        recover(&database, &mut journal)?;
+        folder.settle(sync)?;
         let store = Arc::new(Store {
-            database: RwLock::new(Arc::new(database)),
+            state: RwLock::new(State { recent: Arc::default(), database: Arc::new(database) }),
             queue: Mutex::default(),
             writer: Mutex::new(Writer { journal, entry: Entry::default(), database_lost: false }),
             stopped: OnceLock::new(),
-            options,
-            handle,
-            folder,
+            sync,
+            blobs,
+            database_file,
+            _folder: folder,
         });
-        let flusher = match store.options.sync {
+        let flusher = match sync {
             SyncMode::Relaxed => Some(Flusher::start(Arc::clone(&store))?),
             SyncMode::Strict | SyncMode::None => None,
         };
@@ -169,55 +222,52 @@ impl FileMeta {
     }
 }
 
+/// Brings the database up to the journal's end. The journal then starts again, so that nothing of an
+/// earlier run ever precedes an entry of this one.
+fn recover(database: &Database, journal: &mut Journal) -> Result<()> {
+    let mut changes = Changes::default();
+    journal.replay(database.sequence()?, &mut |writes| {
+        writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
+        Ok(())
+    })?;
+    if !changes.is_empty() {
+        database.write(&changes, journal.sequence())?;
+    }
+    journal.restart();
+    Ok(())
+}
+
 impl MetaStore for FileMeta {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let transaction = self.store.database().begin_read().map_err(redb_error)?;
-        let table = transaction.open_table(RECORDS).map_err(redb_error)?;
-        let found = table.get(key).map_err(redb_error)?;
-        Ok(found.map(|value| value.value().to_vec()))
+        let database = {
+            let state = self.store.state.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(recent) = state.recent.get(key) {
+                return Ok(recent.map(<[u8]>::to_vec));
+            }
+            Arc::clone(&state.database)
+        };
+        database.snapshot()?.get(key, |value| value.map(<[u8]>::to_vec))
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
-        let transaction = self.store.database().begin_read().map_err(redb_error)?;
-        let table = transaction.open_table(RECORDS).map_err(redb_error)?;
-        let mut start = range.start.to_vec();
-        while start.as_slice() < range.end {
-            let mut seek = None;
-            for record in table.range(start.as_slice()..range.end).map_err(redb_error)? {
-                let (key, value) = record.map_err(redb_error)?;
-                match visit(key.value(), value.value()) {
-                    Visit::Next => {}
-                    Visit::Stop => return Ok(()),
-                    Visit::Seek(target) => {
-                        seek = Some(seek_target(key.value(), target));
-                        break;
-                    }
-                }
-            }
-            match seek {
-                Some(target) => start = target,
-                None => return Ok(()),
-            }
-        }
-        Ok(())
+        let (snapshot, recent) = self.store.snapshot()?;
+        snapshot.scan(range, &recent, visit)
     }
 
     fn commit(&self, batch: Batch) -> Result<Outcome> {
         check_batch(&batch)?;
         self.store.check_writable()?;
         let ticket = Arc::new(Ticket::default());
-        lock(&self.store.queue).push_back((batch, Arc::clone(&ticket)));
-        let mut writer = self.store.writer.lock();
+        if self.store.enqueue(batch, &ticket) {
+            ticket.set(Turn::Lead);
+        }
         loop {
-            // Filled by another thread while this one waited for the lock, or by the group below. It
-            // counts even if the store has stopped since.
-            if let Some(answer) = lock(&ticket.answer).take() {
-                return answer;
+            match ticket.wait() {
+                Turn::Answer(answer) => return answer,
+                Turn::Lead => self.store.lead(),
+                // Not what waiting ends with, and harmless.
+                Turn::Wait => {}
             }
-            let Ok(writer) = &mut writer else {
-                return Err(self.store.stop(PANICKED));
-            };
-            self.store.commit_queued(writer);
             self.wake_flusher();
         }
     }
@@ -269,8 +319,18 @@ fn flush_when_woken(store: &Store, woken: &Receiver<()>, stopped: &Receiver<()>)
 }
 
 impl Store {
-    fn database(&self) -> Arc<Database> {
-        Arc::clone(&self.database.read().unwrap_or_else(PoisonError::into_inner))
+    /// The records at one moment.
+    fn snapshot(&self) -> Result<(Snapshot, Arc<Changes>)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Ok((state.database.snapshot()?, Arc::clone(&state.recent)))
+    }
+
+    fn recent_records(&self) -> usize {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).recent.len()
+    }
+
+    fn state_to_change(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -284,15 +344,30 @@ impl Store {
         StorageError::ReadOnly(self.stopped.get_or_init(|| why.to_string()).clone())
     }
 
-    /// Commits the front of the queue as one group and hands out the answers.
-    fn commit_queued(&self, writer: &mut Writer) {
-        let (batches, tickets): (Vec<Batch>, Vec<Arc<Ticket>>) = self.next_group().into_iter().unzip();
-        let answers = self.commit_group(writer, &batches).unwrap_or_else(|failure| {
-            let error = self.fail(writer, failure);
-            batches.iter().map(|_| Err(copy_error(&error))).collect()
-        });
-        for (ticket, answer) in tickets.iter().zip(answers) {
-            *lock(&ticket.answer) = Some(answer);
+    /// Puts a batch into the queue. True if the caller has to lead.
+    fn enqueue(&self, batch: Batch, ticket: &Arc<Ticket>) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.waiting.push_back((batch, Arc::clone(ticket)));
+        !std::mem::replace(&mut queue.led, true)
+    }
+
+    /// Commits the front of the queue, which the caller's batch is part of, as one group, and hands
+    /// out the answers.
+    fn lead(&self) {
+        let mut lead = Lead { store: self, tickets: VecDeque::new() };
+        let writer = self.writer.lock();
+        let (batches, tickets): (Vec<Batch>, VecDeque<_>) = self.next_group().into_iter().unzip();
+        lead.tickets = tickets;
+        let answers = match writer {
+            Ok(mut writer) => {
+                self.commit_group(&mut writer, &batches).map_err(|failure| self.fail(&mut writer, failure))
+            }
+            Err(_) => Err(self.stop(PANICKED)),
+        };
+        let answers =
+            answers.unwrap_or_else(|error| batches.iter().map(|_| Err(copy_error(&error))).collect());
+        for (ticket, answer) in lead.tickets.drain(..).zip(answers) {
+            ticket.set(Turn::Answer(answer));
         }
     }
 
@@ -301,7 +376,7 @@ impl Store {
         let mut group = Vec::new();
         let mut bytes = 0;
         while group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX {
-            let Some((batch, ticket)) = queue.pop_front() else {
+            let Some((batch, ticket)) = queue.waiting.pop_front() else {
                 break;
             };
             bytes += batch
@@ -321,26 +396,25 @@ impl Store {
     ) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
         self.check_writable().map_err(Failure::Refused)?;
         self.find_database(writer)?;
-        if writer.journal.is_long() {
+        if writer.journal.is_long() || self.recent_records() >= RECENT_RECORDS_MAX {
             self.checkpoint(writer)?;
         }
-        let mut transaction = self.database().begin_write().map_err(database_failure)?;
-        transaction.set_durability(Durability::None).map_err(database_failure)?;
+        let (snapshot, recent) = self.snapshot().map_err(Failure::Database)?;
+        let mut group = Group { snapshot, recent, changes: Changes::default() };
         writer.entry.clear();
-        let outcomes = apply_batches(&transaction, batches, &mut writer.entry).map_err(Failure::Database)?;
-        if writer.entry.is_empty() {
-            transaction.abort().map_err(database_failure)?;
-            return Ok(outcomes);
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            outcomes.push(Ok(group.apply(batch, &mut writer.entry).map_err(Failure::Database)?));
         }
-        // Journal first: what becomes visible below is durable already.
-        if let Err(error) = writer.journal.append(&mut writer.entry) {
-            transaction.abort().map_err(database_failure)?;
-            return Err(match error {
+        let changes = group.into_changes();
+        if !writer.entry.is_empty() {
+            // Journal first: what becomes visible below is durable already.
+            writer.journal.append(&mut writer.entry).map_err(|error| match error {
                 AppendError::Write(error) => Failure::Refused(error.into()),
                 AppendError::Sync(error) => Failure::Sync(error.into()),
-            });
+            })?;
+            Arc::make_mut(&mut self.state_to_change().recent).extend(changes);
         }
-        transaction.commit().map_err(database_failure)?;
         Ok(outcomes)
     }
 
@@ -350,17 +424,27 @@ impl Store {
         if writer.journal.is_empty() {
             return Ok(());
         }
-        if let Some(blobs) = &self.options.blobs
-            && self.options.sync != SyncMode::Strict
+        if let Some(blobs) = &self.blobs
+            && self.sync != SyncMode::Strict
         {
             blobs.sync().map_err(Failure::Sync)?;
         }
-        write_checkpoint(&self.database(), &mut writer.journal)
+        let (database, recent) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&state.database), Arc::clone(&state.recent))
+        };
+        database.write(&recent, writer.journal.sequence()).map_err(Failure::Database)?;
+        // In between, readers see the same records in both places.
+        let written = std::mem::take(&mut self.state_to_change().recent);
+        // Freed after the lock.
+        drop((recent, written));
+        writer.journal.restart();
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {
-        if let Some(blobs) = &self.options.blobs
-            && self.options.sync == SyncMode::Relaxed
+        if let Some(blobs) = &self.blobs
+            && self.sync == SyncMode::Relaxed
         {
             // The bulk of the bodies is synced before commits are held up; the checkpoint then finds
             // only those that came in the meantime.
@@ -381,8 +465,8 @@ impl Store {
             Failure::Database(error) => error,
         };
         // Once a write has failed, redb refuses everything, reads included. A new handle on the same
-        // file starts from the last checkpoint, which the failure cannot have hurt, and the journal
-        // has the rest.
+        // file starts from the last checkpoint, which the failure cannot have hurt; what has been
+        // committed since is in memory and in the journal.
         writer.database_lost = true;
         let reopened = self.find_database(writer);
         match (&error, reopened) {
@@ -397,15 +481,72 @@ impl Store {
 
     /// Opens the database again if it has been lost.
     fn find_database(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
-        if !writer.database_lost {
-            return Ok(());
+        if writer.database_lost {
+            let database = self.database_file.open().map_err(Failure::Database)?;
+            self.state_to_change().database = Arc::new(database);
+            writer.database_lost = false;
         }
-        let opened = open_database(&self.folder, &self.options, &self.handle);
-        let database = opened.map_err(Failure::Database)?;
-        replay(&database, &mut writer.journal).map_err(Failure::Database)?;
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(database);
-        writer.database_lost = false;
         Ok(())
+    }
+}
+
+/// The batches of a group see those before them.
+struct Group {
+    snapshot: Snapshot,
+    recent: Arc<Changes>,
+    /// What the group's batches have changed so far.
+    changes: Changes,
+}
+
+impl Group {
+    /// Applies a batch if its expectations hold, and adds its changes to the journal's entry.
+    fn apply(&mut self, batch: &Batch, entry: &mut Entry) -> Result<Outcome> {
+        for expect in &batch.expects {
+            if !self.holds(expect)? {
+                return Ok(Outcome::Conflict);
+            }
+        }
+        for (key, value) in &batch.writes {
+            entry.push(key, value.as_deref());
+            self.changes.set(key, value.as_deref());
+        }
+        Ok(Outcome::Committed)
+    }
+
+    /// What has changed. The snapshot is let go: while anybody holds the recent changes, they have to
+    /// be copied to be changed.
+    fn into_changes(self) -> Changes {
+        self.changes
+    }
+
+    fn holds(&self, expect: &Expect) -> Result<bool> {
+        match expect {
+            Expect::Record { key, value } => {
+                let expected = value.as_deref();
+                match self.changes.get(key).or_else(|| self.recent.get(key)) {
+                    Some(found) => Ok(found == expected),
+                    None => self.snapshot.get(key, |found| found == expected),
+                }
+            }
+            Expect::Empty { start, end } => self.is_empty(start..end),
+        }
+    }
+
+    fn is_empty(&self, range: Range<&Vec<u8>>) -> Result<bool> {
+        let range = range.start.as_slice()..range.end.as_slice();
+        if self.changes.range(range.clone()).any(|(_, value)| value.is_some()) {
+            return Ok(false);
+        }
+        let mut empty = true;
+        self.snapshot.scan(range, &self.recent, &mut |key, _| {
+            // What an earlier batch of the group has changed, it has removed (see above).
+            if self.changes.get(key).is_some() {
+                return Visit::Next;
+            }
+            empty = false;
+            Visit::Stop
+        })?;
+        Ok(empty)
     }
 }
 
@@ -425,205 +566,6 @@ impl Failure {
         match self {
             Failure::Refused(error) | Failure::Sync(error) | Failure::Database(error) => error,
         }
-    }
-}
-
-fn open_database(folder: &Folder, options: &FileMetaOptions, handle: &Arc<AtomicU64>) -> Result<Database> {
-    let path = folder.path().join(DATABASE_FILE);
-    let file = private_file()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| named(&path, error))?;
-    let file = FileBackend::new(file).map_err(|error| named(&path, io::Error::other(error)))?;
-    let disk = Disk {
-        file,
-        synced: options.sync != SyncMode::None,
-        number: handle.fetch_add(1, Ordering::AcqRel) + 1,
-        current: Arc::clone(handle),
-        faults: options.faults.clone(),
-    };
-    let database = Database::builder()
-        .set_cache_size(options.cache_bytes)
-        .create_with_backend(disk)
-        .map_err(redb_error)?;
-    create_tables(&database)?;
-    Ok(database)
-}
-
-/// Reading from a table that does not exist is an error, so both exist from the beginning.
-fn create_tables(database: &Database) -> Result<()> {
-    let transaction = database.begin_read().map_err(redb_error)?;
-    if transaction.open_table(STATE).is_ok() {
-        return Ok(());
-    }
-    drop(transaction);
-    let mut transaction = database.begin_write().map_err(redb_error)?;
-    transaction.set_quick_repair(true);
-    transaction.open_table(RECORDS).map_err(redb_error)?;
-    transaction.open_table(STATE).map_err(redb_error)?;
-    transaction.commit().map_err(redb_error)
-}
-
-/// Applies what the journal has and the database has not; the result is visible but not durable.
-fn replay(database: &Database, journal: &mut Journal) -> Result<u64> {
-    let mut transaction = database.begin_write().map_err(redb_error)?;
-    transaction.set_durability(Durability::None).map_err(redb_error)?;
-    let state = transaction.open_table(STATE).map_err(redb_error)?;
-    let checkpoint = state.get(SEQUENCE).map_err(redb_error)?.map_or(0, |sequence| sequence.value());
-    drop(state);
-    let mut table = transaction.open_table(RECORDS).map_err(redb_error)?;
-    let applied = journal.replay(checkpoint, &mut |writes| {
-        writes.iter().try_for_each(|(key, value)| write_record(&mut table, key, value.as_deref()))
-    })?;
-    drop(table);
-    match applied {
-        0 => transaction.abort().map_err(redb_error)?,
-        _ => transaction.commit().map_err(redb_error)?,
-    }
-    Ok(applied)
-}
-
-fn write_checkpoint(database: &Database, journal: &mut Journal) -> std::result::Result<(), Failure> {
-    let mut transaction = database.begin_write().map_err(database_failure)?;
-    // The allocator's state is written down with every checkpoint, so that opening the database after
-    // a crash need not walk it.
-    transaction.set_quick_repair(true);
-    let mut state = transaction.open_table(STATE).map_err(database_failure)?;
-    state.insert(SEQUENCE, journal.sequence()).map_err(database_failure)?;
-    drop(state);
-    transaction.commit().map_err(database_failure)?;
-    journal.restart();
-    Ok(())
-}
-
-type Records<'t> = Table<'t, &'static [u8], &'static [u8]>;
-
-/// Applies the batches in order, each if its expectations hold after those before it, and collects
-/// the changes in `entry`.
-fn apply_batches(
-    transaction: &WriteTransaction,
-    batches: &[Batch],
-    entry: &mut Entry,
-) -> Result<Vec<Result<Outcome>>> {
-    let mut table = transaction.open_table(RECORDS).map_err(redb_error)?;
-    let mut outcomes = Vec::with_capacity(batches.len());
-    for batch in batches {
-        outcomes.push(Ok(apply_batch(&mut table, batch, entry)?));
-    }
-    Ok(outcomes)
-}
-
-fn apply_batch(table: &mut Records<'_>, batch: &Batch, entry: &mut Entry) -> Result<Outcome> {
-    for expect in &batch.expects {
-        if !holds(table, expect)? {
-            return Ok(Outcome::Conflict);
-        }
-    }
-    for (key, value) in &batch.writes {
-        entry.push(key, value.as_deref());
-        write_record(table, key, value.as_deref())?;
-    }
-    Ok(Outcome::Committed)
-}
-
-fn holds(table: &Records<'_>, expect: &Expect) -> Result<bool> {
-    match expect {
-        Expect::Record { key, value } => {
-            let found = table.get(key.as_slice()).map_err(redb_error)?;
-            Ok(found.as_ref().map(|found| found.value()) == value.as_deref())
-        }
-        Expect::Empty { start, end } if start >= end => Ok(true),
-        Expect::Empty { start, end } => {
-            let mut range = table.range(start.as_slice()..end.as_slice()).map_err(redb_error)?;
-            Ok(range.next().transpose().map_err(redb_error)?.is_none())
-        }
-    }
-}
-
-fn write_record(table: &mut Records<'_>, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-    match value {
-        Some(value) => table.insert(key, value).map(drop).map_err(redb_error),
-        None => table.remove(key).map(drop).map_err(redb_error),
-    }
-}
-
-/// The database's file, without redb's lock: the folder's lock guards it, and after a failure a new
-/// handle has to be opened while readers still hold the old one. From then on the old one is refused
-/// everything, because what it believes about the file no longer is true.
-#[derive(Debug)]
-struct Disk {
-    file: FileBackend,
-    /// False in `none`: what has been written survives the process, and that is all it promises.
-    synced: bool,
-    number: u64,
-    current: Arc<AtomicU64>,
-    faults: Option<Arc<DiskFaults>>,
-}
-
-impl Disk {
-    fn check_current(&self) -> io::Result<()> {
-        match self.current.load(Ordering::Acquire) == self.number {
-            true => Ok(()),
-            false => Err(io::Error::other("the database has been opened again")),
-        }
-    }
-
-    fn check_write(&self, end: u64) -> io::Result<()> {
-        self.check_current()?;
-        match end <= HEADER_BYTES {
-            true => Ok(()),
-            false => DiskFaults::check_write(&self.faults),
-        }
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.check_current()?;
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.check_current()?;
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check_write(u64::MAX)?;
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.check_current()?;
-        DiskFaults::check_sync(&self.faults)?;
-        match self.synced {
-            true => self.file.sync_data(),
-            false => Ok(()),
-        }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check_write(offset + data.len() as u64)?;
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-}
-
-fn database_failure(error: impl Into<redb::Error>) -> Failure {
-    Failure::Database(redb_error(error))
-}
-
-fn redb_error(error: impl Into<redb::Error>) -> StorageError {
-    match error.into() {
-        redb::Error::Io(error) => error.into(),
-        redb::Error::Corrupted(what) => StorageError::Corrupt(what),
-        other => StorageError::Io(io::Error::other(other)),
     }
 }
 

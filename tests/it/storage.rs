@@ -586,6 +586,21 @@ fn random_batches_agree_with_a_map() {
             }
             let outcome = meta.commit(batch).unwrap();
             assert_eq!(outcome == Outcome::Committed, right, "round {round}");
+            // Some records are in the database, some in the journal, some in both.
+            if random(12) == 0 {
+                meta.sync().unwrap();
+            }
+            let (start, end) =
+                (format!("k{}", random(40)).into_bytes(), format!("k{}", random(50)).into_bytes());
+            let within: Vec<_> = model.range(start.clone()..end.clone().max(start.clone())).collect();
+            let found = scan(meta, &start..&end);
+            assert!(
+                found.iter().map(|(key, value)| (key, value)).eq(within.iter().copied()),
+                "round {round}"
+            );
+            let mut batch = Batch::new();
+            batch.expect_empty(start..end);
+            assert_eq!(meta.commit(batch).unwrap() == Outcome::Committed, within.is_empty(), "round {round}");
         }
         assert_eq!(scan(meta, b""..b"\xff"), model.into_iter().collect::<Vec<_>>());
     });
