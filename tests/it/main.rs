@@ -15,5 +15,6 @@ mod object_lock; // retention, legal hold, and what they forbid
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod signature; // who is let in
+mod storage; // the conformance suite of the backends
 mod tagging; // tags of buckets and objects
 mod versioning; // versions, delete markers, the null version
