@@ -12,7 +12,7 @@ use super::object_put::{
     NewVersion, Received, commit_version_with, owner_of_new, push_version_id, receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::{Context, metadata, read_small_body, xml_response};
+use super::{Context, access, metadata, read_small_body, xml_response};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::xml_writer::XmlWriter;
@@ -109,6 +109,7 @@ pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_length(ctx)?;
     let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
     let (id, upload, _) = find_upload(ctx)?;
+    access::may_continue(ctx, &upload)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
     let algorithm = part_algorithm(checksum_of(&upload), checks.algorithm())?;
     let received = receive(ctx, body, checks, algorithm, &upload.location)?;
@@ -178,6 +179,7 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let condition = WriteConditions::from_headers(ctx.headers)?;
     for _ in 0..COMMIT_TRIES_MAX {
         let (id, upload, upload_stored) = find_upload(ctx)?;
+        access::may_continue(ctx, &upload)?;
         let stored = read_parts(ctx, id)?;
         let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;
         let version = assemble(ctx, upload, &chosen)?;

@@ -6,7 +6,7 @@ use super::conditions::{Current, DeleteConditions};
 use super::object_get::parse_version_id;
 use super::object_put::{NewVersion, commit_version, find_older_null, read_current};
 use super::service::{Bucket, COMMIT_TRIES_MAX, store_error};
-use super::{Context, read_checked_body, xml_response};
+use super::{Context, access, read_checked_body, xml_response};
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
@@ -183,8 +183,10 @@ pub fn delete_many(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let (entries, quiet) = parse(&bytes)?;
     let mut xml = XmlWriter::document("DeleteResult");
     for entry in &entries {
-        let outcome = ObjectKey::parse(&entry.key)
-            .and_then(|key| delete_key(ctx, &key, entry.version.as_deref(), &entry.condition));
+        let outcome = ObjectKey::parse(&entry.key).and_then(|key| {
+            access::may_delete(ctx, &key, entry.version.as_deref())?;
+            delete_key(ctx, &key, entry.version.as_deref(), &entry.condition)
+        });
         match outcome {
             Ok(_) if quiet => {}
             Ok(deleted) => write_deleted(&mut xml, entry, &deleted),
