@@ -22,11 +22,11 @@ pub enum Permission {
 impl Permission {
     /// All permissions, in the order S3 documents them.
     pub const ALL: [Permission; 5] = [
-        Permission::FullControl,
-        Permission::Write,
-        Permission::WriteAcp,
         Permission::Read,
+        Permission::Write,
         Permission::ReadAcp,
+        Permission::WriteAcp,
+        Permission::FullControl,
     ];
 
     /// The text of the `Permission` element.

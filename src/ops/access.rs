@@ -24,6 +24,9 @@ use crate::model::object::ObjectRecord;
 const ASKED_LATER: [&str; 5] =
     ["GetObject", "HeadObject", "GetObjectAttributes", "DeleteObjects", "PostObject"];
 
+/// Operations whose body says what a policy may ask about: they ask once they have read it.
+const ASKED_WITH_BODY: [&str; 3] = ["PutObjectLegalHold", "PutObjectRetention", "PutObjectTagging"];
+
 /// Actions and their forms for a request that names a version.
 const VERSION_ACTIONS: [(&str, &str); 9] = [
     ("s3:DeleteObject", "s3:DeleteObjectVersion"),
@@ -70,16 +73,33 @@ pub struct Question<'a> {
     pub version: Option<&'a str>,
     /// The object, where its owner, grants and tags matter and it is there.
     pub object: Option<&'a ObjectRecord>,
-    /// Tags that the request's body brings; those of its headers need not be given.
-    pub tags: Option<&'a [(String, String)]>,
+    /// What the request's body says; its headers need not be given.
+    pub in_body: InBody<'a>,
     /// The prefix that is listed, where the request's parameters do not say it.
     pub prefix: Option<&'a str>,
+}
+
+/// What the body of a request says that policies can ask about.
+#[derive(Clone, Copy, Default)]
+pub struct InBody<'a> {
+    /// The tags.
+    pub tags: Option<&'a [(String, String)]>,
+    /// Condition keys of S3 without their `s3:`, in lower case, and their values.
+    pub keys: &'a [(&'a str, String)],
 }
 
 impl<'a> Question<'a> {
     /// About a bucket as a whole.
     pub fn of_bucket(action: &'a str, bucket: &'a Bucket) -> Question<'a> {
-        Question { action, bucket, key: None, version: None, object: None, tags: None, prefix: None }
+        Question {
+            action,
+            bucket,
+            key: None,
+            version: None,
+            object: None,
+            in_body: InBody::default(),
+            prefix: None,
+        }
     }
 
     /// About a key, in the action's form for the version if one is named.
@@ -168,7 +188,8 @@ pub fn authorize(ctx: &Context<'_>) -> Result<()> {
     };
     check_expected_owner(ctx, EXPECTED_OWNER, bucket)?;
     let Operation { name, scope, action, .. } = *ctx.operation;
-    if ASKED_LATER.contains(&name) {
+    let with_body = ASKED_WITH_BODY.contains(&name) && bucket.record.policy.is_some();
+    if ASKED_LATER.contains(&name) || with_body {
         return Ok(());
     }
     if scope != Scope::Object {
@@ -178,7 +199,7 @@ pub fn authorize(ctx: &Context<'_>) -> Result<()> {
         "s3:PutObject" => may_put(ctx, name),
         "s3:DeleteObject" => may_delete(ctx, ctx.key(), ctx.param("versionId")),
         "s3:AbortMultipartUpload" | "s3:ListMultipartUploadParts" => may_see_upload(ctx),
-        _ => may_touch(ctx),
+        _ => may_touch(ctx, InBody::default()),
     }
 }
 
@@ -239,7 +260,8 @@ fn may_ride(ctx: &Context<'_>, write: &Question<'_>, action: &str) -> Result<()>
 /// `AccessDenied`, `InternalError`.
 pub fn may_write_tags(ctx: &Context<'_>, tags: &[(String, String)]) -> Result<()> {
     let write = Question::of_key("s3:PutObject", ctx.bucket(), ctx.key(), None);
-    may_ride(ctx, &Question { tags: Some(tags), ..write }, "s3:PutObjectTagging")
+    let in_body = InBody { tags: Some(tags), ..InBody::default() };
+    may_ride(ctx, &Question { in_body, ..write }, "s3:PutObjectTagging")
 }
 
 /// Decides on the removal of a key or of one version of it.
@@ -262,16 +284,26 @@ fn may_bypass(ctx: &Context<'_>, question: &Question<'_>) -> Result<()> {
     decide(ctx, &question.with_action("s3:BypassGovernanceRetention"))
 }
 
+/// Decides on a change of an object's tags or locks, when the body that says which has been read.
+///
+/// # Errors
+/// `AccessDenied`, `InternalError`.
+pub fn may_change(ctx: &Context<'_>, in_body: InBody<'_>) -> Result<()> {
+    // Without a policy nothing hangs on the body, and the answer was given before it was read.
+    if ctx.bucket().record.policy.is_none() { Ok(()) } else { may_touch(ctx, in_body) }
+}
+
 /// Decides on an operation on an object that may be there: its tags, grants, retention. When it is not
 /// there, only who may list is let through to be told so.
-fn may_touch(ctx: &Context<'_>) -> Result<()> {
+fn may_touch(ctx: &Context<'_>, in_body: InBody<'_>) -> Result<()> {
     let bucket = ctx.bucket();
     let version = ctx.param("versionId");
     let question = Question::of_key(ctx.operation.action, bucket, ctx.key(), version);
+    let question = Question { in_body, ..question };
     may_bypass(ctx, &question)?;
     let needs_object = matches!(mapping(question.action), Mapping::Object(_));
     if is_owner(ctx, bucket) && bucket.record.policy.is_none() && !needs_object {
-        return request_payment::check(ctx, bucket);
+        return Ok(());
     }
     match find_version(ctx.service, bucket, ctx.key(), version)? {
         Some(record) if !record.head.delete_marker => decide(ctx, &question.with_object(Some(&record))),

@@ -46,7 +46,10 @@ fn document(ctx: &Context<'_>, owner: &str, acl: &Acl) -> Vec<u8> {
     let mut xml = XmlWriter::document("AccessControlPolicy");
     write_owner(ctx, &mut xml, "Owner", owner);
     xml.open("AccessControlList");
-    for Grant { grantee, permission } in &acl.grants {
+    // Groups first: clients that look for the owner's own grant expect it last.
+    let is_group = |grant: &&Grant| matches!(grant.grantee, Grantee::Group(_));
+    let (groups, others): (Vec<&Grant>, Vec<&Grant>) = acl.grants.iter().partition(is_group);
+    for Grant { grantee, permission } in groups.into_iter().chain(others) {
         xml.open("Grant");
         match grantee {
             Grantee::Account(id) => {

@@ -65,9 +65,7 @@ static UNSET: &[(&str, Unset)] = &[
     ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
     ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
-    ("object-lock", Unset::Error(Code::ObjectLockConfigurationNotFoundError)),
     ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
-    ("tagging", Unset::Error(Code::NoSuchTagSet)),
     ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
 ];
 

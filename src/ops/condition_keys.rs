@@ -11,6 +11,7 @@
 use super::access::Question;
 use super::{Context, ProofPlace};
 use crate::auth::{Identity, SignatureVersion};
+use crate::codec::clock::Millis;
 use crate::codec::time;
 use crate::codec::uri::{self, Query};
 
@@ -96,6 +97,10 @@ fn of_s3(ctx: &Context<'_>, question: &Question<'_>, name: &str) -> Vec<String> 
     if name == "requestobjecttagkeys" {
         return request_tags(ctx, question).into_iter().map(|(key, _)| key).collect();
     }
+    let in_body = question.in_body.keys.iter().find(|(key, _)| *key == name);
+    if let Some((_, value)) = in_body {
+        return vec![value.clone()];
+    }
     let value = match name {
         "prefix" | "delimiter" | "max-keys" => of_listing(ctx, question, name),
         "versionid" => question.version.map(str::to_owned),
@@ -172,7 +177,7 @@ fn of_write(ctx: &Context<'_>, name: &str) -> Option<String> {
         }
         "object-lock-remaining-retention-days" => {
             let until = time::parse_iso8601(ctx.header("x-amz-object-lock-retain-until-date")?)?;
-            Some(until.saturating_sub(ctx.now).div_ceil(DAY_MS).to_string())
+            Some(remaining_days(ctx, until))
         }
         "objectcreationoperation" => {
             let creates = ["PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"]
@@ -183,11 +188,17 @@ fn of_write(ctx: &Context<'_>, name: &str) -> Option<String> {
     }
 }
 
+/// The days that a retention still lasts, as the condition key counts them; `until` in milliseconds.
+pub fn remaining_days(ctx: &Context<'_>, until: Millis) -> String {
+    until.saturating_sub(ctx.now).div_ceil(DAY_MS).to_string()
+}
+
 fn of_tags(ctx: &Context<'_>, question: &Question<'_>, family: &str, tag: &str) -> Option<String> {
     let found =
         |tags: &[(String, String)]| tags.iter().find(|(key, _)| key == tag).map(|(_, value)| value.clone());
     match family {
         "existingobjecttag" => question.object.and_then(|object| found(&object.detail.tags)),
+        "buckettag" => question.bucket.record.tags.as_deref().and_then(found),
         "requestobjecttag" => found(&request_tags(ctx, question)),
         _ => None,
     }
@@ -195,7 +206,7 @@ fn of_tags(ctx: &Context<'_>, question: &Question<'_>, family: &str, tag: &str) 
 
 /// The tags that a request brings: in its body, or in the header of a write.
 fn request_tags(ctx: &Context<'_>, question: &Question<'_>) -> Vec<(String, String)> {
-    if let Some(tags) = question.tags {
+    if let Some(tags) = question.in_body.tags {
         return tags.to_vec();
     }
     if !writes(question.action) {
