@@ -1,7 +1,7 @@
 //! Bucket policies: the document, and what it says about a request.
 //!
 //! The language is that of the IAM user guide ("IAM JSON policy elements reference"), narrowed as S3
-//! narrows it for policies of buckets: every statement has a principal, and every resource lies in the
+//! narrows it for policies of buckets: every statement has a principal, and every resource reaches the
 //! bucket. A policy is checked completely when it is put; evaluation cannot fail, and where something is
 //! missing (a key, a variable) the statement does not apply or the condition does not hold.
 

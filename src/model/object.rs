@@ -134,9 +134,9 @@ impl ObjectRecord {
         let head = &self.head;
         let composite = matches!(head.checksum, Some((_, ChecksumType::Composite)));
         let mut encoder = Encoder::new();
-        encoder.u8(u8::from(head.delete_marker) * DELETE_MARKER
-            | u8::from(head.null_version) * NULL_VERSION
-            | u8::from(composite) * COMPOSITE);
+        encoder.u8((u8::from(head.delete_marker) * DELETE_MARKER)
+            | (u8::from(head.null_version) * NULL_VERSION)
+            | (u8::from(composite) * COMPOSITE));
         encoder.u8(head.checksum.map_or(0, |(algorithm, _)| algorithm.stored_number()));
         encoder.raw(&head.id.0);
         encoder.u64(head.modified_ms);

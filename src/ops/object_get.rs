@@ -274,10 +274,10 @@ pub fn open(service: &Service, record: &ObjectRecord, range: Range<u64>) -> Resu
     if length == 0 {
         return Ok(Some(ResponseBody::Empty));
     }
-    if let [piece] = record.detail.pieces.as_slice() {
-        if piece.inline {
-            return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
-        }
+    if let [piece] = record.detail.pieces.as_slice()
+        && piece.inline
+    {
+        return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
     }
     let reader = PieceReader::open(service, &record.detail.pieces, range)?;
     Ok(reader.map(|reader| ResponseBody::Stream { length, reader: Box::new(reader) }))
