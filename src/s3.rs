@@ -13,7 +13,7 @@ use crate::http::{Body, Handler, Headers, Method, Refusal, Request, Response, Re
 use crate::log::{Field, Level, Log};
 use crate::ops::service::{Service, request_id};
 use crate::ops::target::{Hosts, Target};
-use crate::ops::{Context, access, admin, route};
+use crate::ops::{Context, Proof, ProofPlace, access, admin, request_payment, route};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -85,7 +85,8 @@ impl S3 {
             Some(name) if operation.name != "CreateBucket" => Some(self.service.bucket(name)?),
             _ => None,
         };
-        access::authorize(operation, &authenticated.identity, bucket.as_deref())?;
+        let place = if authenticated.signed_query { ProofPlace::Query } else { ProofPlace::Header };
+        let proof = Proof { version: authenticated.signature_version, place };
         let Authenticated { identity, body, trailers, .. } = authenticated;
         let ctx = Context {
             service: &self.service,
@@ -94,6 +95,7 @@ impl S3 {
             query: &query,
             headers: &head.headers,
             identity: &identity,
+            proof,
             trailers: &trailers,
             request_id: id,
             now,
@@ -101,7 +103,10 @@ impl S3 {
             secure: head.secure,
             bucket,
         };
-        (operation.run)(&ctx, body)
+        access::authorize(&ctx)?;
+        let mut response = (operation.run)(&ctx, body)?;
+        request_payment::acknowledge(&ctx, &mut response);
+        Ok(response)
     }
 
     fn authenticate<'a>(

@@ -82,9 +82,9 @@ pub struct ObjectDetail {
     /// Tags in the order given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<(String, String)>,
-    /// The grants; empty means private.
-    #[serde(default, skip_serializing_if = "acl_is_empty")]
-    pub acl: Acl,
+    /// The grants; `None` means private: the owner alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Acl>,
     /// Retention and legal hold.
     #[serde(default, skip_serializing_if = "ObjectLock::is_empty")]
     pub lock: ObjectLock,
@@ -100,10 +100,6 @@ pub struct ObjectDetail {
     /// The checksum in base64, with `-N` when composite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
-}
-
-fn acl_is_empty(acl: &Acl) -> bool {
-    acl.grants.is_empty()
 }
 
 /// One version of a key.

@@ -69,12 +69,7 @@ static UNSET: &[(&str, Unset)] = &[
     ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
     ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
-    ("ownershipControls", Unset::Error(Code::OwnershipControlsNotFoundError)),
-    ("policy", Unset::Error(Code::NoSuchBucketPolicy)),
-    ("policyStatus", Unset::Error(Code::NoSuchBucketPolicy)),
-    ("publicAccessBlock", Unset::Error(Code::NoSuchPublicAccessBlockConfiguration)),
     ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
-    ("requestPayment", Unset::Document("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")),
     ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
 ];
 

@@ -4,7 +4,7 @@
 use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, metadata, object_lock};
+use super::{Context, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::hex;
 use crate::error::{Code, Error, Result};
@@ -65,7 +65,7 @@ pub fn require_length(ctx: &Context<'_>) -> Result<()> {
 
 /// The account that will own what this request writes.
 pub fn owner_of_new(ctx: &Context<'_>) -> String {
-    ctx.identity.canonical_id().to_owned()
+    ownership::owner_of_new(ctx).to_owned()
 }
 
 /// Adds the checksum headers of a stored object.

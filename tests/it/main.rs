@@ -6,6 +6,7 @@
 
 mod harness; // a server per backend and a signing client
 
+mod access; // lists, policies, ownership, who pays
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod list; // pages, prefixes, delimiters, markers
