@@ -241,9 +241,6 @@ fn refused(refusal: Refusal) -> (u16, Error) {
         Refusal::HeadersTooLarge => (400, Code::RequestHeaderSectionTooLarge.into()),
         Refusal::UnknownTransferCoding => (501, Code::NotImplemented.into()),
         Refusal::VersionNotSupported => (505, Code::UnsupportedHttpVersion.into()),
-        Refusal::ExpectationFailed => {
-            (417, Error::with_message(Code::InvalidRequest, "Only Expect: 100-continue is supported."))
-        }
         Refusal::TooManyConnections => (503, Code::SlowDown.into()),
     }
 }

@@ -302,8 +302,6 @@ pub enum Refusal {
     UnknownTransferCoding,
     /// A well-formed version other than HTTP/1.0 and HTTP/1.1 (505).
     VersionNotSupported,
-    /// `Expect` with anything but `100-continue` (417).
-    ExpectationFailed,
     /// Too many connections (503).
     TooManyConnections,
 }
