@@ -13,7 +13,7 @@ use crate::http::{Body, Handler, Headers, Method, Refusal, Request, Response, Re
 use crate::log::{Field, Level, Log};
 use crate::ops::service::{Service, request_id};
 use crate::ops::target::{Hosts, Target};
-use crate::ops::{Context, access, admin, route};
+use crate::ops::{Context, access, admin, cors, route};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -72,6 +72,10 @@ impl S3 {
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
         facts.bucket = target.bucket.as_ref().map(ToString::to_string);
         facts.key = target.key.as_ref().map(ToString::to_string);
+        if head.method == Method::Options {
+            facts.operation = Some("PreflightRequest");
+            return cors::preflight(&self.service, &target, &head.headers);
+        }
         let query = Query::parse(&head.query).ok_or_else(|| Error::new(Code::InvalidURI))?;
         let operation = route(head.method, &target, &query, &head.headers)?;
         facts.operation = Some(operation.name);
@@ -85,7 +89,10 @@ impl S3 {
             Some(name) if operation.name != "CreateBucket" => Some(self.service.bucket(name)?),
             _ => None,
         };
-        access::authorize(operation, &authenticated.identity, bucket.as_deref())?;
+        // A form says who sends it in its body, so its operation decides on access itself.
+        if operation.name != "PostObject" {
+            access::authorize(operation, &authenticated.identity, bucket.as_deref())?;
+        }
         let Authenticated { identity, body, trailers, .. } = authenticated;
         let ctx = Context {
             service: &self.service,
@@ -206,6 +213,7 @@ impl Handler for S3 {
             error_response(&error, head.method, &head.path, &id)
         });
         let mut response = self.finish(response, &id);
+        cors::decorate(&self.service, facts.bucket.as_deref(), head.method, &head.headers, &mut response);
         self.log_when_sent(&mut response, head, id, facts, started);
         response
     }

@@ -144,7 +144,8 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
     let credential = door.accounts.key(claim.access_key);
     let secret = credential.map_or("", |credential| &credential.secret);
     let text = string_to_sign(door, head, pairs, claim.date, head.path);
-    let matches = matches(secret, &text, claim.signature) | matches_with_slash(door, head, pairs, claim, secret);
+    let matches =
+        matches(secret, &text, claim.signature) | matches_with_slash(door, head, pairs, claim, secret);
     let credential = credential.ok_or_else(|| unknown_key(claim.access_key))?;
     refuse_token(head, pairs)?;
     if !matches {
@@ -163,7 +164,8 @@ fn matches_with_slash(
     claim: &Claim<'_>,
     secret: &str,
 ) -> bool {
-    let only_bucket = door.host_bucket.is_none() && !head.path[1..].contains('/') && head.path.len() > 1;
+    let name = head.path.strip_prefix('/').unwrap_or_default();
+    let only_bucket = door.host_bucket.is_none() && !name.is_empty() && !name.contains('/');
     let path = format!("{}/", head.path);
     only_bucket && matches(secret, &string_to_sign(door, head, pairs, claim.date, &path), claim.signature)
 }
@@ -182,13 +184,7 @@ fn hmac_sha1(secret: &str) -> Hmac<Sha1> {
     Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length")
 }
 
-fn string_to_sign(
-    door: &Door<'_>,
-    head: &Head<'_>,
-    pairs: &[Pair<'_>],
-    date: &str,
-    path: &str,
-) -> String {
+fn string_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &str, path: &str) -> String {
     let field = |name| head.headers.get(name).unwrap_or_default();
     let mut text = String::with_capacity(256);
     for line in [head.method.as_str(), field("content-md5"), field("content-type"), date] {

@@ -25,6 +25,14 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let message = "This operation does not accept a version-id.";
         return Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message));
     }
+    create(ctx, body)
+}
+
+/// Stores an object as the headers of the request describe it, and answers as PutObject does.
+///
+/// # Errors
+/// What the headers mean, and as [`receive`] and [`commit_version`].
+pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut detail = metadata::read(ctx)?;
     let storage_class = metadata::storage_class(ctx)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;

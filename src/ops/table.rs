@@ -1,8 +1,8 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, attributes, bucket, bucket_settings, list, list_uploads, multipart, object_copy,
-    object_delete, object_get, object_put,
+    Operation, Scope, attributes, bucket, bucket_settings, cors, list, list_uploads, multipart, object_copy,
+    object_delete, object_get, object_put, post_object,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -46,13 +46,16 @@ pub static OPERATIONS: &[Operation] = &[
     row("ListObjects", Get, OnBucket, "", "s3:ListBucket", list::objects),
     row("ListObjectVersions", Get, OnBucket, "versions", "s3:ListBucketVersions", list::versions),
     row("ListMultipartUploads", Get, OnBucket, "uploads", "s3:ListBucketMultipartUploads", list_uploads::list),
+    row("PostObject", Post, OnBucket, "", "s3:PutObject", post_object::post),
     row("DeleteObjects", Post, OnBucket, "delete", "s3:DeleteObject", object_delete::delete_many),
 
     row("GetBucketVersioning", Get, OnBucket, "versioning", "s3:GetBucketVersioning", bucket_settings::get_versioning),
     row("PutBucketVersioning", Put, OnBucket, "versioning", "s3:PutBucketVersioning", bucket_settings::put_versioning),
     row("GetBucketAccelerateConfiguration", Get, OnBucket, "accelerate", "s3:GetAccelerateConfiguration", bucket_settings::get_unset),
     row("GetBucketAnalyticsConfiguration", Get, OnBucket, "analytics", "s3:GetAnalyticsConfiguration", bucket_settings::get_unset),
-    row("GetBucketCors", Get, OnBucket, "cors", "s3:GetBucketCORS", bucket_settings::get_unset),
+    row("GetBucketCors", Get, OnBucket, "cors", "s3:GetBucketCORS", cors::get),
+    row("PutBucketCors", Put, OnBucket, "cors", "s3:PutBucketCORS", cors::put),
+    row("DeleteBucketCors", Delete, OnBucket, "cors", "s3:PutBucketCORS", cors::delete),
     row("GetBucketEncryption", Get, OnBucket, "encryption", "s3:GetEncryptionConfiguration", bucket_settings::get_unset),
     row("GetBucketIntelligentTieringConfiguration", Get, OnBucket, "intelligent-tiering", "s3:GetIntelligentTieringConfiguration", bucket_settings::get_unset),
     row("GetBucketInventoryConfiguration", Get, OnBucket, "inventory", "s3:GetInventoryConfiguration", bucket_settings::get_unset),
