@@ -13,7 +13,8 @@ use crate::http::{Body, Handler, Headers, Method, Refusal, Request, Response, Re
 use crate::log::{Field, Level, Log};
 use crate::ops::service::{Service, request_id};
 use crate::ops::target::{Hosts, Target};
-use crate::ops::{Context, access, admin, cors, route};
+use crate::ops::website_serving::Visit;
+use crate::ops::{Context, access, admin, cors, route, website_serving};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -76,6 +77,9 @@ impl S3 {
             facts.operation = Some("PreflightRequest");
             return cors::preflight(&self.service, &target, &head.headers);
         }
+        if website_serving::is_website(&self.service, &target) {
+            return Ok(self.serve_website(head, &target, id, facts));
+        }
         let query = Query::parse(&head.query).ok_or_else(|| Error::new(Code::InvalidURI))?;
         let operation = route(head.method, &target, &query, &head.headers)?;
         facts.operation = Some(operation.name);
@@ -109,6 +113,23 @@ impl S3 {
             bucket,
         };
         (operation.run)(&ctx, body)
+    }
+
+    fn serve_website(&self, head: &Head, target: &Target, id: &str, facts: &mut Facts) -> Response {
+        facts.operation = Some("WebsiteRequest");
+        let (response, error) = website_serving::serve(&Visit {
+            service: &self.service,
+            target,
+            method: head.method,
+            headers: &head.headers,
+            request_id: id,
+            now: self.service.clock.now(),
+            peer: head.peer,
+            secure: head.secure,
+        });
+        facts.code = error.as_ref().map(|error| error.code().name);
+        facts.cause = error.as_ref().and_then(|error| error.log_cause().map(str::to_owned));
+        response
     }
 
     fn authenticate<'a>(

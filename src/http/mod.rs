@@ -287,6 +287,11 @@ impl Response {
     }
 }
 
+/// The reason phrase of a status; empty for one that S3 does not use.
+pub fn reason(status: u16) -> &'static str {
+    reply::reason(status)
+}
+
 /// Why the engine will not hand a request up. The connection is closed after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

@@ -2,8 +2,11 @@
 
 use super::acl::Acl;
 use super::cors::CorsConfiguration;
+use super::replication::ReplicationConfiguration;
+use super::website::WebsiteConfiguration;
 use crate::storage::StorageError;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Whether a bucket keeps versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,18 @@ pub struct BucketRecord {
     /// Which foreign pages may use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<CorsConfiguration>,
+    /// What it does as a website.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub website: Option<WebsiteConfiguration>,
+    /// Where its objects would be replicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<ReplicationConfiguration>,
+    /// The status of transfer acceleration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerate: Option<String>,
+    /// Configurations that are only kept: by sub-resource, by id, the XML inside the root.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurations: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl BucketRecord {

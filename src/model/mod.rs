@@ -16,6 +16,8 @@ pub mod keys;
 pub mod listing;
 pub mod multipart;
 pub mod object;
+pub mod replication;
+pub mod website;
 
 /// A valid bucket name (S3 user guide, "General purpose bucket naming rules").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -40,9 +40,13 @@ pub mod object_put;
 pub mod object_update;
 pub mod post_object;
 pub mod range;
+pub mod schema;
 pub mod service;
+pub mod stored_settings;
 pub mod table;
 pub mod target;
+pub mod website;
+pub mod website_serving;
 
 /// What an operation is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
+use crate::model::replication::PENDING;
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{Batch, BlobHint, BlobId, Expect, Outcome, Visit, WriteError};
 use std::io::Read;
@@ -291,6 +292,7 @@ pub fn commit_version_with(
         record.head.id = SortedId::new(ctx.now, previous.map(|head| head.id));
         record.head.modified_ms = ctx.now.max(previous.map_or(0, |head| head.modified_ms));
         record.head.null_version = bucket.record.versioning != Versioning::Enabled;
+        record.detail.replication_status = replication_status(&bucket, key, &record);
         let dropped = replace_current(service, &bucket, key, current, record.head.null_version, &mut batch)?;
         for (id, bytes) in &version.inline {
             batch.put(keys::inline_body(id), bytes.clone());
@@ -302,6 +304,12 @@ pub fn commit_version_with(
         }
     }
     Err(Code::OperationAborted.into())
+}
+
+/// Delete markers are not marked: whether they are replicated shows on nothing.
+fn replication_status(bucket: &Bucket, key: &ObjectKey, record: &ObjectRecord) -> Option<String> {
+    let replication = bucket.record.replication.as_ref().filter(|_| !record.head.delete_marker)?;
+    replication.applies(key.as_str(), &record.detail.tags).then(|| PENDING.to_owned())
 }
 
 fn record_of(version: &NewVersion) -> ObjectRecord {
