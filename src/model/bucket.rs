@@ -2,6 +2,7 @@
 
 use super::acl::Acl;
 use super::cors::CorsConfiguration;
+use super::lock::DefaultRetention;
 use super::replication::ReplicationConfiguration;
 use super::website::WebsiteConfiguration;
 use crate::storage::StorageError;
@@ -54,6 +55,12 @@ pub struct BucketRecord {
     /// Configurations that are only kept: by sub-resource, by id, the XML inside the root.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configurations: BTreeMap<String, BTreeMap<String, String>>,
+    /// The retention of new versions that bring none; only with object lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_retention: Option<DefaultRetention>,
+    /// Its tags in the order given, if a set was put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<(String, String)>>,
 }
 
 impl BucketRecord {

@@ -7,6 +7,7 @@
 //! Source: S3 API reference, "POST Object" and "Authenticating requests in browser-based uploads".
 
 use super::object_put::{create, require_length};
+use super::tagging::parse_tags;
 use super::target::Target;
 use super::{Context, Operation, access, table};
 use crate::auth::post::{FormSignature, authenticate_form};
@@ -14,7 +15,6 @@ use crate::auth::post_policy::PostPolicy;
 use crate::auth::{Identity, Settings};
 use crate::codec::form_data::{Fields, FormReader, file_count};
 use crate::codec::uri::{self, Query};
-use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Headers, Response, ResponseBody};
@@ -159,17 +159,11 @@ fn checked<'v>(name: &str, value: &'v str) -> Result<&'v str> {
     Ok(value)
 }
 
-/// Turns the XML of the field `tagging` into the form of the header.
+/// Turns the XML of the field `tagging` into the form of the header, which is checked like one.
 fn tagging(xml: &str) -> Result<String> {
-    let document = xml_reader::parse(xml.as_bytes())?;
-    let root = document.root("Tagging")?;
-    let set = root.only(&["TagSet"])?.required("TagSet")?.only(&["Tag"])?;
-    let mut pairs = Vec::new();
-    for tag in set.children("Tag") {
-        let tag = tag.only(&["Key", "Value"])?;
-        let (key, value) = (tag.required_text("Key")?, tag.required_text("Value")?);
-        pairs.push(format!("{}={}", uri::encode(&key), uri::encode(&value)));
-    }
+    let tags = parse_tags(xml.as_bytes())?;
+    let pairs: Vec<String> =
+        tags.iter().map(|(name, value)| format!("{}={}", uri::encode(name), uri::encode(value))).collect();
     Ok(pairs.join("&"))
 }
 
