@@ -250,7 +250,7 @@ pub fn get_configuration(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 
 fn list_configurations(ctx: &Context<'_>, kind: &Kind) -> Result<Response> {
     let token = ctx.param("continuation-token").filter(|token| !token.is_empty());
-    let after = token.map(|token| decode_token(token)).transpose()?;
+    let after = token.map(decode_token).transpose()?;
     let none = std::collections::BTreeMap::new();
     let stored = ctx.bucket().record.configurations.get(kind.sub).unwrap_or(&none);
     let mut rest = stored.iter().filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after));

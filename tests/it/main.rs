@@ -8,10 +8,14 @@ mod harness; // a server per backend and a signing client
 
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
+mod cors; // what a page of another origin may see
 mod list; // pages, prefixes, delimiters, markers
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
+mod post_object; // uploads from HTML forms
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod signature; // who is let in
 mod storage; // the conformance suite of the backends
+mod stored_settings; // settings that are only kept
+mod website; // pages for people
