@@ -71,7 +71,7 @@ impl PostPolicy {
         for condition in &self.conditions {
             if let Condition::Length(range) = condition {
                 length = *length.start().max(range.start())..=*length.end().min(range.end());
-            } else if !condition.holds(value(condition.field()).map(String::as_str)) {
+            } else if !condition.holds(condition.field().and_then(value).map(String::as_str)) {
                 return Err(denied(format!("Policy Condition failed: {}", condition.text())));
             }
         }
@@ -86,7 +86,7 @@ impl PostPolicy {
     fn covers(&self, name: &str) -> bool {
         FREE_FIELDS.contains(&name)
             || FREE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || self.conditions.iter().any(|condition| condition.field() == name)
+            || self.conditions.iter().any(|condition| condition.field() == Some(name))
     }
 }
 
@@ -132,11 +132,11 @@ impl Condition {
         }
     }
 
-    /// The field that this is about; empty, which is no field's name, for the length.
-    fn field(&self) -> &str {
+    /// The field that this is about; `None` for the length.
+    fn field(&self) -> Option<&str> {
         match self {
-            Condition::Equals { field, .. } | Condition::StartsWith { field, .. } => field,
-            Condition::Length(_) => "",
+            Condition::Equals { field, .. } | Condition::StartsWith { field, .. } => Some(field),
+            Condition::Length(_) => None,
         }
     }
 
