@@ -61,7 +61,6 @@ pub fn post(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let target = Target { key: Some(ObjectKey::parse(&form.key)?), ..ctx.target.clone() };
     let headers = form.headers()?;
     let operation = put_object();
-    access::authorize(operation, &identity, ctx.bucket.as_deref())?;
     let put = Context {
         service: ctx.service,
         operation,
@@ -76,6 +75,7 @@ pub fn post(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         secure: ctx.secure,
         bucket: ctx.bucket.clone(),
     };
+    access::authorize(operation, &identity, put.bucket.as_deref())?;
     let file = SizeChecked { reader, read: 0, size };
     let stored = create(&put, Body::new(None, Box::new(file)))?;
     Ok(answer(ctx, &form, stored))

@@ -100,7 +100,6 @@ impl Visit<'_> {
         let operation = read_operation(self.method);
         let target = Target { key: Some(ObjectKey::parse(key)?), ..self.target.clone() };
         let identity = Identity::Anonymous;
-        access::authorize(operation, &identity, Some(bucket))?;
         let ctx = Context {
             service: self.service,
             operation,
@@ -115,6 +114,7 @@ impl Visit<'_> {
             secure: self.secure,
             bucket: Some(bucket.clone()),
         };
+        access::authorize(operation, &identity, ctx.bucket.as_deref())?;
         let page = (operation.run)(&ctx, Body::empty())?;
         match page.header_value(REDIRECT_HEADER) {
             Some(location) => Ok(redirect(301, location.to_owned())),
