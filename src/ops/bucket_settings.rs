@@ -62,24 +62,11 @@ enum Unset {
 /// Sub-resources that are answered from this table.
 #[rustfmt::skip]
 static UNSET: &[(&str, Unset)] = &[
-    ("accelerate", Unset::Empty("AccelerateConfiguration")),
-    ("cors", Unset::Error(Code::NoSuchCORSConfiguration)),
     ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
         "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
     ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
     ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
-    ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
-    ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
-];
-
-/// Sub-resources that are lists of configurations with ids.
-#[rustfmt::skip]
-static UNSET_LISTS: &[(&str, &str)] = &[
-    ("analytics", "ListBucketAnalyticsConfigurationsResult"),
-    ("intelligent-tiering", "ListBucketIntelligentTieringConfigurationsOutput"),
-    ("inventory", "ListInventoryConfigurationsResult"),
-    ("metrics", "ListMetricsConfigurationsResult"),
 ];
 
 /// Answers a read of a setting that was never made, as S3 does.
@@ -90,12 +77,6 @@ pub fn get_unset(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         xml.raw(content);
         Ok(xml_response(200, xml.end(root)))
     };
-    if let Some((_, root)) = UNSET_LISTS.iter().find(|(name, _)| *name == sub) {
-        return match ctx.param("id") {
-            Some(_) => Err(Code::NoSuchConfiguration.into()),
-            None => document(root, "<IsTruncated>false</IsTruncated>"),
-        };
-    }
     match UNSET.iter().find(|(name, _)| *name == sub).map(|(_, unset)| unset) {
         Some(Unset::Error(code)) => Err(Error::new(*code).field("BucketName", ctx.bucket_name().as_str())),
         Some(Unset::Empty(root)) => document(root, ""),
