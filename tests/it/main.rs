@@ -20,6 +20,5 @@ mod signature; // who is let in
 mod storage; // the conformance suite of the backends
 mod stored_settings; // settings that are only kept
 mod tagging; // tags of buckets and objects
-mod versioning;
-mod website; // pages for people // versions, delete markers, the null version
+mod versioning; // versions, delete markers, the null version
 mod website; // pages for people
