@@ -105,7 +105,7 @@ fn a_signed_form_stores_its_file_with_its_fields() {
         server.bucket("form");
         let conditions = format!(
             "{ALLOWED}, {{\"acl\": \"private\"}}, [\"starts-with\", \"$Content-Type\", \"text/\"], \
-             [\"eq\", \"$x-amz-meta-Tag\", \"Grüße\"], [\"starts-with\", \"$tagging\", \"\"], \
+             [\"eq\", \"$x-amz-meta-Tag\", \"a, b=c\"], [\"starts-with\", \"$tagging\", \"\"], \
              [\"content-length-range\", 1, 10000000]"
         );
         let file = b"\r\n--form-boundar\r\n--".repeat(200_000);
@@ -113,7 +113,7 @@ fn a_signed_form_stores_its_file_with_its_fields() {
         let mut form = Form::new("user/${filename}", &file)
             .with("acl", "private")
             .with("Content-Type", "text/plain")
-            .with("X-Amz-Meta-Tag", "Grüße")
+            .with("X-Amz-Meta-Tag", "a, b=c")
             .with("tagging", tags)
             .with("x-ignore-me", "x")
             .signed(&conditions);
@@ -127,7 +127,7 @@ fn a_signed_form_stores_its_file_with_its_fields() {
         assert!(stored.body == file);
         assert_eq!(stored.header("etag"), Some(etag.as_str()));
         assert_eq!(stored.header("content-type"), Some("text/plain"));
-        assert_eq!(stored.header("x-amz-meta-tag"), Some("Grüße"));
+        assert_eq!(stored.header("x-amz-meta-tag"), Some("a, b=c"));
         let tags = server.get("/form/user/a%20b.txt?tagging").expect(200);
         assert_eq!(
             (tags.element("Key").unwrap(), tags.element("Value").unwrap()),
@@ -284,6 +284,6 @@ fn a_form_that_is_no_form_is_refused() {
     let many = (0..10_000).fold(form.clone(), |form, i| form.with(&format!("x-ignore-{i}"), ""));
     refused(&many, "MaxPostPreDataLengthExceededError");
     refused(&form.clone().with("x-amz-checksum-crc32", "AAAAAA=="), "BadDigest");
-    refused(&form.with("tagging", "<Tagging/>"), "MalformedXML");
+    refused(&form.with("tagging", "<Tagging>"), "MalformedXML");
     assert!(server.get("/public").expect(200).element("Key").is_none(), "nothing was stored");
 }
