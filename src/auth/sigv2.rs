@@ -149,7 +149,11 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
     let credential = door.accounts.key(claim.access_key);
     let secret = credential.map_or("", |credential| &credential.secret);
     let text = string_to_sign(door, head, pairs, claim.date);
-    let matches = matches(secret, &text, claim.signature);
+    let matches = matches(secret, &text, claim.signature)
+        || closed_bucket_path(door, head).is_some_and(|path| {
+            let head = Head { path: &path, ..*head };
+            matches(secret, &string_to_sign(door, &head, pairs, claim.date), claim.signature)
+        });
     let credential = credential.ok_or_else(|| unknown_key(claim.access_key))?;
     refuse_token(head, pairs)?;
     if !matches {
@@ -158,6 +162,12 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
     let identity = identity(claim.access_key, credential);
     let version = Some(SignatureVersion::V2);
     Ok(Proof { identity, signed_query: false, version, payload, chain: None })
+}
+
+/// `/bucket/` for a path-style `/bucket`: botocore sends the one and signs the other, which S3 accepts.
+fn closed_bucket_path(door: &Door<'_>, head: &Head<'_>) -> Option<String> {
+    let open = door.host_bucket.is_none() && head.path.len() > 1 && !head.path[1..].contains('/');
+    open.then(|| format!("{}/", head.path))
 }
 
 /// Compares in constant time.
