@@ -2,7 +2,7 @@
 //!
 //! Source: S3 API reference, GetObject and HeadObject.
 
-use super::object_put::push_checksum;
+use super::object_put::{push_checksum, push_found_version_id};
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
@@ -10,7 +10,6 @@ use super::{Context, access, checksum, conditions, metadata, object_lock};
 use crate::codec::time;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Response, ResponseBody};
-use crate::model::bucket::Versioning;
 use crate::model::object::{ObjectRecord, Piece};
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{BlobStore, MetaStore};
@@ -209,9 +208,7 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
     }
     metadata::push(&mut response, &record.detail);
     object_lock::push(&mut response, &record.detail.lock);
-    if ctx.bucket().record.versioning != Versioning::Unversioned {
-        response.push_header("x-amz-version-id", head.version_id());
-    }
+    push_found_version_id(&mut response, ctx.bucket(), head);
     if !head.storage_class.is_empty() {
         response.push_header("x-amz-storage-class", head.storage_class.clone());
     }
