@@ -5,6 +5,7 @@
 
 use crate::config::{Backend, Config, folders};
 use crate::http::engine;
+use crate::lifecycle;
 use crate::log::{Level, Log};
 use crate::model::keys;
 use crate::model::object::Piece;
@@ -32,6 +33,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
     engine: engine::Running,
+    lifecycle: lifecycle::Runner,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
 }
@@ -49,12 +51,14 @@ impl Server {
         let listeners = bind(&config.listen)?;
         let workers = config.workers;
         let service = Arc::new(open_service(config)?);
-        let handler = Arc::new(S3::new(service.clone(), log));
+        let handler = Arc::new(S3::new(service.clone(), log.clone()));
         let options = engine::Options { workers, limits: engine_limits() };
         let engine = engine::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
+        let lifecycle = lifecycle::Runner::start(service.clone(), log)
+            .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, service, addresses })
+        Ok(Server { engine, lifecycle, service, addresses })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -74,6 +78,7 @@ impl Server {
     /// A sentence about the store that could not be synced.
     pub fn stop(self, grace: Duration) -> Result<(), String> {
         self.engine.stop(grace);
+        drop(self.lifecycle);
         let synced = self.service.blobs.sync().and_then(|()| self.service.meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
     }

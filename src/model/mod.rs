@@ -12,6 +12,7 @@ pub mod acl;
 pub mod bucket;
 pub mod codec;
 pub mod keys;
+pub mod lifecycle;
 pub mod listing;
 pub mod multipart;
 pub mod object;

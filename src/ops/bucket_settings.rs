@@ -62,7 +62,6 @@ static UNSET: &[(&str, Unset)] = &[
     ("cors", Unset::Error(Code::NoSuchCORSConfiguration)),
     ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
         "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
-    ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
     ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
     ("object-lock", Unset::Error(Code::ObjectLockConfigurationNotFoundError)),

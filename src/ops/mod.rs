@@ -28,6 +28,8 @@ pub mod bucket;
 pub mod bucket_settings;
 pub mod checksum;
 pub mod conditions;
+pub mod internal;
+pub mod lifecycle;
 pub mod list;
 pub mod list_uploads;
 pub mod metadata;

@@ -46,6 +46,8 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// Told of every body that a commit put on the to-delete list.
     pub discard: Box<dyn Fn(Piece) + Send + Sync>,
+    /// Lets one lifecycle walk run at a time.
+    pub lifecycle: crate::lifecycle::Turn,
     /// Decoded bucket records, each valid while the stored bytes are the same.
     buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
 }
@@ -68,6 +70,7 @@ impl Service {
             locations: HashMap::new(),
             hosts,
             discard,
+            lifecycle: crate::lifecycle::Turn::default(),
             buckets: RwLock::default(),
         }
     }

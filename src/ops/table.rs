@@ -1,8 +1,8 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, attributes, bucket, bucket_settings, list, list_uploads, multipart, object_copy,
-    object_delete, object_get, object_put,
+    Operation, Scope, attributes, bucket, bucket_settings, lifecycle, list, list_uploads, multipart,
+    object_copy, object_delete, object_get, object_put,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -56,7 +56,9 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketEncryption", Get, OnBucket, "encryption", "s3:GetEncryptionConfiguration", bucket_settings::get_unset),
     row("GetBucketIntelligentTieringConfiguration", Get, OnBucket, "intelligent-tiering", "s3:GetIntelligentTieringConfiguration", bucket_settings::get_unset),
     row("GetBucketInventoryConfiguration", Get, OnBucket, "inventory", "s3:GetInventoryConfiguration", bucket_settings::get_unset),
-    row("GetBucketLifecycleConfiguration", Get, OnBucket, "lifecycle", "s3:GetLifecycleConfiguration", bucket_settings::get_unset),
+    row("GetBucketLifecycleConfiguration", Get, OnBucket, "lifecycle", "s3:GetLifecycleConfiguration", lifecycle::get),
+    row("PutBucketLifecycleConfiguration", Put, OnBucket, "lifecycle", "s3:PutLifecycleConfiguration", lifecycle::put),
+    row("DeleteBucketLifecycle", Delete, OnBucket, "lifecycle", "s3:PutLifecycleConfiguration", lifecycle::delete),
     row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", bucket_settings::get_unset),
     row("GetBucketMetricsConfiguration", Get, OnBucket, "metrics", "s3:GetMetricsConfiguration", bucket_settings::get_unset),
     row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", bucket_settings::get_unset),
