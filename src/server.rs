@@ -4,7 +4,13 @@
 //! process around it.
 
 use crate::config::{Backend, Config, folders};
-use crate::http::engine;
+use crate::http::engine::Options;
+// The feature decides at compile time which engine serves; both have the same two items.
+#[cfg(not(feature = "tiny-http"))]
+use crate::http::engine as http_engine;
+use crate::http::limits::Limits;
+#[cfg(feature = "tiny-http")]
+use crate::http::tiny as http_engine;
 use crate::lifecycle;
 use crate::log::{Level, Log};
 use crate::model::keys;
@@ -32,7 +38,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
-    engine: engine::Running,
+    engine: http_engine::Running,
     lifecycle: lifecycle::Runner,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
@@ -52,8 +58,8 @@ impl Server {
         let workers = config.workers;
         let service = Arc::new(open_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
-        let options = engine::Options { workers, limits: engine_limits() };
-        let engine = engine::serve(listeners, options, handler)
+        let options = Options { workers, limits: Limits::default() };
+        let engine = http_engine::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
@@ -82,10 +88,6 @@ impl Server {
         let synced = self.service.blobs.sync().and_then(|()| self.service.meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
     }
-}
-
-fn engine_limits() -> crate::http::limits::Limits {
-    crate::http::limits::Limits::default()
 }
 
 fn open_service(config: Config) -> Result<Service, String> {

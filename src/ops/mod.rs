@@ -38,6 +38,7 @@ pub mod object_copy;
 pub mod object_delete;
 pub mod object_get;
 pub mod object_put;
+pub mod object_update;
 pub mod range;
 pub mod service;
 pub mod table;

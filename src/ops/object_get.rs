@@ -2,7 +2,8 @@
 //!
 //! Source: S3 API reference, GetObject and HeadObject.
 
-use super::object_put::{find_older_null, push_checksum, read_current};
+use super::object_put::push_checksum;
+use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
 use super::{Context, access, checksum, conditions, lifecycle, metadata};
@@ -76,7 +77,8 @@ pub fn find(ctx: &Context<'_>) -> Result<ObjectRecord> {
     Ok(record)
 }
 
-fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
+/// What is said of a key, or of a version of it, that is not there.
+pub fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
     match version {
         Some(version) => {
             Error::new(Code::NoSuchVersion).field("Key", key.as_str()).field("VersionId", version)
@@ -86,18 +88,26 @@ fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
 }
 
 fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
-    let error = if by_id {
-        Error::new(Code::MethodNotAllowed)
-            .field("Method", ctx.operation.method.as_str())
-            .field("ResourceType", "DeleteMarker")
-            .header("Allow", "DELETE")
-            .header("Last-Modified", time::http_date(marker.head.modified_ms))
-    } else if access::may_list(ctx.bucket(), ctx.identity) {
+    if by_id {
+        return delete_marker_refused(ctx, marker);
+    }
+    let error = if access::may_list(ctx.bucket(), ctx.identity) {
         missing(ctx.key(), None)
     } else {
         Code::AccessDenied.into()
     };
     error.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker.head.version_id())
+}
+
+/// A delete marker has nothing to read and nothing to change.
+pub fn delete_marker_refused(ctx: &Context<'_>, marker: &ObjectRecord) -> Error {
+    Error::new(Code::MethodNotAllowed)
+        .field("Method", ctx.operation.method.as_str())
+        .field("ResourceType", "DeleteMarker")
+        .header("Allow", "DELETE")
+        .header("Last-Modified", time::http_date(marker.head.modified_ms))
+        .header("x-amz-delete-marker", "true")
+        .header("x-amz-version-id", marker.head.version_id())
 }
 
 /// Finds a version of a key: the newest, or the one named (which may be a delete marker).
@@ -110,21 +120,7 @@ pub fn find_version(
     key: &ObjectKey,
     version: Option<&str>,
 ) -> Result<Option<ObjectRecord>> {
-    let current = read_current(service, bucket, key)?.map(|(record, _)| record);
-    let Some(version) = version else { return Ok(current) };
-    if version == "null" {
-        return match current.filter(|record| record.head.null_version) {
-            Some(record) => Ok(Some(record)),
-            None => Ok(find_older_null(service, bucket, key)?.map(|(record, _)| record)),
-        };
-    }
-    let id = parse_version_id(version)?;
-    if let Some(record) = current.filter(|record| record.head.id == id) {
-        return Ok(Some(record).filter(|record| !record.head.null_version));
-    }
-    let stored = service.meta.get(&keys::version(&bucket.name, key.as_str(), id)).map_err(store_error)?;
-    let record = stored.map(|stored| ObjectRecord::decode(&stored)).transpose().map_err(store_error)?;
-    Ok(record.filter(|record| !record.head.null_version))
+    Ok(locate(service, bucket, key, version)?.map(|located| located.record))
 }
 
 /// Reads a version id that is not `null`.

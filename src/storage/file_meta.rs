@@ -1,53 +1,51 @@
-//! Records on disk: a redb database, with a journal in front of it that makes commits cheap.
+//! Records on disk: a journal of what is recent, and a database for the rest.
 //!
 //! ```text
 //! localMetadata/lock, format      see `layout`
-//! localMetadata/s3pail.redb       the records, as they were at the last checkpoint
-//! localMetadata/s3pail.journal    what was committed since, see `journal`
+//! localMetadata/s3pail.redb       the records, as they were at the last checkpoint; see `database`
+//! localMetadata/s3pail.journal    what was committed since; see `journal`
 //! ```
 //!
-//! A commit is evaluated in a redb transaction, appended to the journal (and synced, in `strict`),
-//! and then committed to redb without durability, which makes it visible. Threads that commit at the
-//! same time form groups: each puts its batch into a queue, and whoever gets the writer's lock next
-//! commits everything that is in the queue with one journal entry and one sync; the others find their
-//! answers when they get the lock. No thread of its own is needed, so a lone commit costs no switch.
+//! A commit is evaluated, appended to the journal (and synced, in `strict`), and then added to the
+//! recent changes in memory, which makes it visible: whoever reads looks there first and then in the
+//! database. Threads that commit at the same time form groups: each puts its batch into a queue, and
+//! whoever gets the writer's lock next commits everything that is in the queue with one journal entry
+//! and one sync; the others find their answers when they get the lock. No thread of its own is needed,
+//! so a lone commit costs no switch.
 //!
-//! A checkpoint makes redb durable and lets the journal start again. It happens when the journal is
-//! long, on [`MetaStore::sync`], when the store is closed and, in `relaxed`, every half second while
-//! there is something to do, always after the bodies have been synced.
+//! A checkpoint writes the recent changes into the database in one durable transaction and lets the
+//! journal start again. It happens when the journal is long, on [`MetaStore::sync`], when the store is
+//! closed and, in `relaxed`, every half second while there is something to do, always after the bodies
+//! have been synced.
 //!
-//! Why not redb's durable commits alone? They have to write every changed page and, after a crash, to
-//! walk the whole database (1.1 s per million records even from the page cache), unless each commit
-//! also writes down the allocator's state, which doubles its price. And without syncs (`relaxed`)
-//! a power cut can leave neither of redb's two commit slots usable.
+//! Why not a durable commit of redb for every group? It has to write every page on the way to each
+//! changed record, and after a crash it needs a walk of the whole database unless each commit also
+//! writes down the allocator's state, which doubles its price. And without syncs (`relaxed`) a power
+//! cut can leave neither of its two commit slots usable.
 //!
-//! Why not redb's commits without durability alone? They stay in the process's memory until the next
-//! durable one, so the end of the process would lose acknowledged writes.
+//! Why not redb's commits without durability? They stay in the memory of the process until the next
+//! durable one, so its end would lose acknowledged writes; and as they cannot reuse each other's
+//! pages, a journal's worth of them (10,000 commits) left up to 200 MB of pages to write at once.
 
+use super::database::{CACHE_BYTES, Database, DatabaseFile, Snapshot};
 use super::fault::DiskFaults;
 use super::journal::{AppendError, Entry, Journal};
-use super::layout::{Folder, named, private_file};
+use super::layout::Folder;
+use super::recent::Changes;
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
-    Visit, check_batch, seek_target,
+    Visit, check_batch,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use redb::backends::FileBackend;
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition,
-    WriteTransaction,
-};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The default bound of redb's page cache. It is filled by use, not at start.
-pub const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// The most batches that are committed together.
 pub const GROUP_BATCHES_MAX: usize = 1024;
 /// A group is closed when its keys and values have this many bytes.
@@ -55,10 +53,6 @@ pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 const DATABASE_FILE: &str = "s3pail.redb";
 const JOURNAL_FILE: &str = "s3pail.journal";
-const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
-/// The sequence number of the last journal entry that the database holds, under [`SEQUENCE`].
-const STATE: TableDefinition<&str, u64> = TableDefinition::new("state");
-const SEQUENCE: &str = "sequence";
 const PANICKED: &str = "a commit ended in a panic";
 
 /// How to open a [`FileMeta`].
@@ -99,23 +93,31 @@ struct Flusher {
 }
 
 struct Store {
-    /// Replaced when a failed write has made redb refuse everything. Held only to copy the handle.
-    database: RwLock<Arc<Database>>,
+    /// What readers see. Locked for writing only to exchange its parts, never over I/O.
+    state: RwLock<State>,
     /// Batches that wait for a writer. Never held together with another lock but `writer`.
     queue: Mutex<VecDeque<(Batch, Arc<Ticket>)>>,
     /// The right to write.
     writer: Mutex<Writer>,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
-    options: FileMetaOptions,
-    /// Which handle of the database may use the file.
-    handle: Arc<AtomicU64>,
-    folder: Folder,
+    sync: SyncMode,
+    blobs: Option<Arc<dyn BlobStore>>,
+    database_file: DatabaseFile,
+    _folder: Folder,
+}
+
+/// The records are the database's with the recent changes applied.
+struct State {
+    recent: Arc<Changes>,
+    database: Arc<Database>,
 }
 
 struct Writer {
     journal: Journal,
     entry: Entry,
+    /// The database could not be opened again for want of space; the next writer tries again.
+    database_lost: bool,
 }
 
 /// Where a waiting thread finds its answer.
@@ -129,27 +131,29 @@ impl FileMeta {
     /// the journal's length, not by the number of records.
     pub fn open(folder: &Path, options: FileMetaOptions) -> Result<FileMeta> {
         let folder = Folder::open(folder)?;
-        let strict = options.sync == SyncMode::Strict;
-        let mut journal = Journal::open(&folder.path().join(JOURNAL_FILE), strict, options.faults.clone())?;
-        let handle = Arc::new(AtomicU64::new(0));
-        let database = open_database(&folder, &options, &handle)?;
-        if replay(&database, &mut journal)? > 0 {
-            write_checkpoint(&database, &mut journal).map_err(Failure::into_error)?;
-        }
-        journal.restart();
-        if options.sync != SyncMode::None {
+        let FileMetaOptions { sync, cache_bytes, blobs, faults } = options;
+        let journal_path = folder.path().join(JOURNAL_FILE);
+        let mut journal = Journal::open(&journal_path, sync == SyncMode::Strict, faults.clone())?;
+        let path = folder.path().join(DATABASE_FILE);
+        let current = Arc::new(AtomicU64::new(0));
+        let synced = sync != SyncMode::None;
+        let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
+        let database = database_file.open()?;
+        recover(&database, &mut journal)?;
+        if synced {
             folder.sync_names()?;
         }
         let store = Arc::new(Store {
-            database: RwLock::new(Arc::new(database)),
+            state: RwLock::new(State { recent: Arc::default(), database: Arc::new(database) }),
             queue: Mutex::default(),
-            writer: Mutex::new(Writer { journal, entry: Entry::default() }),
+            writer: Mutex::new(Writer { journal, entry: Entry::default(), database_lost: false }),
             stopped: OnceLock::new(),
-            options,
-            handle,
-            folder,
+            sync,
+            blobs,
+            database_file,
+            _folder: folder,
         });
-        let flusher = match store.options.sync {
+        let flusher = match sync {
             SyncMode::Relaxed => Some(Flusher::start(Arc::clone(&store))?),
             SyncMode::Strict | SyncMode::None => None,
         };
@@ -164,37 +168,36 @@ impl FileMeta {
     }
 }
 
+/// Brings the database up to the journal's end. The journal then starts again, so that nothing of an
+/// earlier run ever precedes an entry of this one.
+fn recover(database: &Database, journal: &mut Journal) -> Result<()> {
+    let mut changes = Changes::default();
+    journal.replay(database.sequence()?, &mut |writes| {
+        writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
+        Ok(())
+    })?;
+    if !changes.is_empty() {
+        database.write(&changes, journal.sequence())?;
+    }
+    journal.restart();
+    Ok(())
+}
+
 impl MetaStore for FileMeta {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let transaction = self.store.database().begin_read().map_err(redb_error)?;
-        let table = transaction.open_table(RECORDS).map_err(redb_error)?;
-        let found = table.get(key).map_err(redb_error)?;
-        Ok(found.map(|value| value.value().to_vec()))
+        let database = {
+            let state = self.store.state.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(recent) = state.recent.get(key) {
+                return Ok(recent.map(<[u8]>::to_vec));
+            }
+            Arc::clone(&state.database)
+        };
+        database.snapshot()?.get(key, |value| value.map(<[u8]>::to_vec))
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
-        let transaction = self.store.database().begin_read().map_err(redb_error)?;
-        let table = transaction.open_table(RECORDS).map_err(redb_error)?;
-        let mut start = range.start.to_vec();
-        while start.as_slice() < range.end {
-            let mut seek = None;
-            for record in table.range(start.as_slice()..range.end).map_err(redb_error)? {
-                let (key, value) = record.map_err(redb_error)?;
-                match visit(key.value(), value.value()) {
-                    Visit::Next => {}
-                    Visit::Stop => return Ok(()),
-                    Visit::Seek(target) => {
-                        seek = Some(seek_target(key.value(), target));
-                        break;
-                    }
-                }
-            }
-            match seek {
-                Some(target) => start = target,
-                None => return Ok(()),
-            }
-        }
-        Ok(())
+        let (snapshot, recent) = self.store.snapshot()?;
+        snapshot.scan(range, &recent, visit)
     }
 
     fn commit(&self, batch: Batch) -> Result<Outcome> {
@@ -264,8 +267,14 @@ fn flush_when_woken(store: &Store, woken: &Receiver<()>, stopped: &Receiver<()>)
 }
 
 impl Store {
-    fn database(&self) -> Arc<Database> {
-        Arc::clone(&self.database.read().unwrap_or_else(PoisonError::into_inner))
+    /// The records at one moment.
+    fn snapshot(&self) -> Result<(Snapshot, Arc<Changes>)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Ok((state.database.snapshot()?, Arc::clone(&state.recent)))
+    }
+
+    fn state_to_change(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -315,45 +324,55 @@ impl Store {
         batches: &[Batch],
     ) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
         self.check_writable().map_err(Failure::Refused)?;
+        self.find_database(writer)?;
         if writer.journal.is_long() {
             self.checkpoint(writer)?;
         }
-        let mut transaction = self.database().begin_write().map_err(database_failure)?;
-        transaction.set_durability(Durability::None).map_err(database_failure)?;
+        let (snapshot, recent) = self.snapshot().map_err(Failure::Database)?;
+        let mut group = Group { snapshot, recent, changes: Changes::default() };
         writer.entry.clear();
-        let outcomes = apply_batches(&transaction, batches, &mut writer.entry).map_err(Failure::Database)?;
-        if writer.entry.is_empty() {
-            transaction.abort().map_err(database_failure)?;
-            return Ok(outcomes);
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            outcomes.push(Ok(group.apply(batch, &mut writer.entry).map_err(Failure::Database)?));
         }
-        // Journal first: what becomes visible below is durable already.
-        if let Err(error) = writer.journal.append(&mut writer.entry) {
-            transaction.abort().map_err(database_failure)?;
-            return Err(match error {
+        // The snapshot is let go, or else the recent changes would have to be copied to be changed.
+        let Group { changes, .. } = group;
+        if !writer.entry.is_empty() {
+            // Journal first: what becomes visible below is durable already.
+            writer.journal.append(&mut writer.entry).map_err(|error| match error {
                 AppendError::Write(error) => Failure::Refused(error.into()),
                 AppendError::Sync(error) => Failure::Sync(error.into()),
-            });
+            })?;
+            Arc::make_mut(&mut self.state_to_change().recent).extend(changes);
         }
-        transaction.commit().map_err(database_failure)?;
         Ok(outcomes)
     }
 
     /// Makes everything that has been committed durable in the database.
     fn checkpoint(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
+        self.find_database(writer)?;
         if writer.journal.is_empty() {
             return Ok(());
         }
-        if let Some(blobs) = &self.options.blobs
-            && self.options.sync != SyncMode::Strict
+        if let Some(blobs) = &self.blobs
+            && self.sync != SyncMode::Strict
         {
             blobs.sync().map_err(Failure::Sync)?;
         }
-        write_checkpoint(&self.database(), &mut writer.journal)
+        let (database, recent) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&state.database), Arc::clone(&state.recent))
+        };
+        database.write(&recent, writer.journal.sequence()).map_err(Failure::Database)?;
+        // In between, readers see the same records in both places.
+        self.state_to_change().recent = Arc::default();
+        writer.journal.restart();
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {
-        if let Some(blobs) = &self.options.blobs
-            && self.options.sync == SyncMode::Relaxed
+        if let Some(blobs) = &self.blobs
+            && self.sync == SyncMode::Relaxed
         {
             // The bulk of the bodies is synced before commits are held up; the checkpoint then finds
             // only those that came in the meantime.
@@ -368,29 +387,88 @@ impl Store {
 
     /// Decides whether the store can go on after a failure, and returns the error to report.
     fn fail(&self, writer: &mut Writer, failure: Failure) -> StorageError {
-        match failure {
-            Failure::Refused(error) => error,
-            Failure::Sync(error) => self.stop(&format!("a sync failed: {error}")),
-            Failure::Database(error) => {
-                // Once a write has failed, redb refuses everything, reads included. A new handle on
-                // the same file starts from the last checkpoint, which the failure cannot have hurt,
-                // and the journal has the rest.
-                match self.reopen(writer) {
-                    Ok(()) if matches!(error, StorageError::Full(_)) => error,
-                    Ok(()) => self.stop(&format!("the database failed: {error}")),
-                    Err(second) => {
-                        self.stop(&format!("the database failed: {error}; reopening it: {second}"))
-                    }
-                }
+        let error = match failure {
+            Failure::Refused(error) => return error,
+            Failure::Sync(error) => return self.stop(&format!("a sync failed: {error}")),
+            Failure::Database(error) => error,
+        };
+        // Once a write has failed, redb refuses everything, reads included. A new handle on the same
+        // file starts from the last checkpoint, which the failure cannot have hurt; what has been
+        // committed since is in memory and in the journal.
+        writer.database_lost = true;
+        let reopened = self.find_database(writer);
+        match (&error, reopened) {
+            (StorageError::Full(_), Ok(()) | Err(Failure::Database(StorageError::Full(_)))) => error,
+            (_, Ok(())) => self.stop(&format!("the database failed: {error}")),
+            (_, Err(second)) => {
+                let second = second.into_error();
+                self.stop(&format!("the database failed: {error}; opening it again: {second}"))
             }
         }
     }
 
-    fn reopen(&self, writer: &mut Writer) -> Result<()> {
-        let database = open_database(&self.folder, &self.options, &self.handle)?;
-        replay(&database, &mut writer.journal)?;
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(database);
+    /// Opens the database again if it has been lost.
+    fn find_database(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
+        if writer.database_lost {
+            let database = self.database_file.open().map_err(Failure::Database)?;
+            self.state_to_change().database = Arc::new(database);
+            writer.database_lost = false;
+        }
         Ok(())
+    }
+}
+
+/// The batches of a group see those before them.
+struct Group {
+    snapshot: Snapshot,
+    recent: Arc<Changes>,
+    /// What the group's batches have changed so far.
+    changes: Changes,
+}
+
+impl Group {
+    /// Applies a batch if its expectations hold, and adds its changes to the journal's entry.
+    fn apply(&mut self, batch: &Batch, entry: &mut Entry) -> Result<Outcome> {
+        for expect in &batch.expects {
+            if !self.holds(expect)? {
+                return Ok(Outcome::Conflict);
+            }
+        }
+        for (key, value) in &batch.writes {
+            entry.push(key, value.as_deref());
+            self.changes.set(key, value.as_deref());
+        }
+        Ok(Outcome::Committed)
+    }
+
+    fn holds(&self, expect: &Expect) -> Result<bool> {
+        match expect {
+            Expect::Record { key, value } => {
+                let expected = value.as_deref();
+                match self.changes.get(key).or_else(|| self.recent.get(key)) {
+                    Some(found) => Ok(found == expected),
+                    None => self.snapshot.get(key, |found| found == expected),
+                }
+            }
+            Expect::Empty { start, end } => self.is_empty(start..end),
+        }
+    }
+
+    fn is_empty(&self, range: Range<&Vec<u8>>) -> Result<bool> {
+        let range = range.start.as_slice()..range.end.as_slice();
+        if self.changes.range(range.clone()).any(|(_, value)| value.is_some()) {
+            return Ok(false);
+        }
+        let mut empty = true;
+        self.snapshot.scan(range, &self.recent, &mut |key, _| {
+            // What an earlier batch of the group has changed, it has removed (see above).
+            if self.changes.get(key).is_some() {
+                return Visit::Next;
+            }
+            empty = false;
+            Visit::Stop
+        })?;
+        Ok(empty)
     }
 }
 
@@ -410,202 +488,6 @@ impl Failure {
         match self {
             Failure::Refused(error) | Failure::Sync(error) | Failure::Database(error) => error,
         }
-    }
-}
-
-fn open_database(folder: &Folder, options: &FileMetaOptions, handle: &Arc<AtomicU64>) -> Result<Database> {
-    let path = folder.path().join(DATABASE_FILE);
-    let file = private_file()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| named(&path, error))?;
-    let file = FileBackend::new(file).map_err(|error| named(&path, io::Error::other(error)))?;
-    let disk = Disk {
-        file,
-        synced: options.sync != SyncMode::None,
-        number: handle.fetch_add(1, Ordering::AcqRel) + 1,
-        current: Arc::clone(handle),
-        faults: options.faults.clone(),
-    };
-    let database = Database::builder()
-        .set_cache_size(options.cache_bytes)
-        .create_with_backend(disk)
-        .map_err(redb_error)?;
-    create_tables(&database)?;
-    Ok(database)
-}
-
-/// Reading from a table that does not exist is an error, so both exist from the beginning.
-fn create_tables(database: &Database) -> Result<()> {
-    let transaction = database.begin_read().map_err(redb_error)?;
-    if transaction.open_table(STATE).is_ok() {
-        return Ok(());
-    }
-    drop(transaction);
-    let mut transaction = database.begin_write().map_err(redb_error)?;
-    transaction.set_quick_repair(true);
-    transaction.open_table(RECORDS).map_err(redb_error)?;
-    transaction.open_table(STATE).map_err(redb_error)?;
-    transaction.commit().map_err(redb_error)
-}
-
-/// Applies what the journal has and the database has not; the result is visible but not durable.
-fn replay(database: &Database, journal: &mut Journal) -> Result<u64> {
-    let mut transaction = database.begin_write().map_err(redb_error)?;
-    transaction.set_durability(Durability::None).map_err(redb_error)?;
-    let state = transaction.open_table(STATE).map_err(redb_error)?;
-    let checkpoint = state.get(SEQUENCE).map_err(redb_error)?.map_or(0, |sequence| sequence.value());
-    drop(state);
-    let mut table = transaction.open_table(RECORDS).map_err(redb_error)?;
-    let applied = journal.replay(checkpoint, &mut |writes| {
-        writes.iter().try_for_each(|(key, value)| write_record(&mut table, key, value.as_deref()))
-    })?;
-    drop(table);
-    match applied {
-        0 => transaction.abort().map_err(redb_error)?,
-        _ => transaction.commit().map_err(redb_error)?,
-    }
-    Ok(applied)
-}
-
-fn write_checkpoint(database: &Database, journal: &mut Journal) -> std::result::Result<(), Failure> {
-    let mut transaction = database.begin_write().map_err(database_failure)?;
-    // The allocator's state is written down with every checkpoint, so that opening the database after
-    // a crash need not walk it.
-    transaction.set_quick_repair(true);
-    let mut state = transaction.open_table(STATE).map_err(database_failure)?;
-    state.insert(SEQUENCE, journal.sequence()).map_err(database_failure)?;
-    drop(state);
-    transaction.commit().map_err(database_failure)?;
-    journal.restart();
-    Ok(())
-}
-
-type Records<'t> = Table<'t, &'static [u8], &'static [u8]>;
-
-/// Applies the batches in order, each if its expectations hold after those before it, and collects
-/// the changes in `entry`.
-fn apply_batches(
-    transaction: &WriteTransaction,
-    batches: &[Batch],
-    entry: &mut Entry,
-) -> Result<Vec<Result<Outcome>>> {
-    let mut table = transaction.open_table(RECORDS).map_err(redb_error)?;
-    let mut outcomes = Vec::with_capacity(batches.len());
-    for batch in batches {
-        outcomes.push(Ok(apply_batch(&mut table, batch, entry)?));
-    }
-    Ok(outcomes)
-}
-
-fn apply_batch(table: &mut Records<'_>, batch: &Batch, entry: &mut Entry) -> Result<Outcome> {
-    for expect in &batch.expects {
-        if !holds(table, expect)? {
-            return Ok(Outcome::Conflict);
-        }
-    }
-    for (key, value) in &batch.writes {
-        entry.push(key, value.as_deref());
-        write_record(table, key, value.as_deref())?;
-    }
-    Ok(Outcome::Committed)
-}
-
-fn holds(table: &Records<'_>, expect: &Expect) -> Result<bool> {
-    match expect {
-        Expect::Record { key, value } => {
-            let found = table.get(key.as_slice()).map_err(redb_error)?;
-            Ok(found.as_ref().map(|found| found.value()) == value.as_deref())
-        }
-        Expect::Empty { start, end } if start >= end => Ok(true),
-        Expect::Empty { start, end } => {
-            let mut range = table.range(start.as_slice()..end.as_slice()).map_err(redb_error)?;
-            Ok(range.next().transpose().map_err(redb_error)?.is_none())
-        }
-    }
-}
-
-fn write_record(table: &mut Records<'_>, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-    match value {
-        Some(value) => table.insert(key, value).map(drop).map_err(redb_error),
-        None => table.remove(key).map(drop).map_err(redb_error),
-    }
-}
-
-/// The database's file, without redb's lock: the folder's lock guards it, and after a failure a new
-/// handle has to be opened while readers still hold the old one. From then on the old one is refused
-/// everything, because what it believes about the file no longer is true.
-#[derive(Debug)]
-struct Disk {
-    file: FileBackend,
-    /// False in `none`: what has been written survives the process, and that is all it promises.
-    synced: bool,
-    number: u64,
-    current: Arc<AtomicU64>,
-    faults: Option<Arc<DiskFaults>>,
-}
-
-impl Disk {
-    fn check_current(&self) -> io::Result<()> {
-        match self.current.load(Ordering::Acquire) == self.number {
-            true => Ok(()),
-            false => Err(io::Error::other("the database has been opened again")),
-        }
-    }
-
-    fn check_write(&self) -> io::Result<()> {
-        self.check_current()?;
-        DiskFaults::check_write(&self.faults)
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.check_current()?;
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.check_current()?;
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check_write()?;
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.check_current()?;
-        DiskFaults::check_sync(&self.faults)?;
-        match self.synced {
-            true => self.file.sync_data(),
-            false => Ok(()),
-        }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check_write()?;
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-}
-
-fn database_failure(error: impl Into<redb::Error>) -> Failure {
-    Failure::Database(redb_error(error))
-}
-
-fn redb_error(error: impl Into<redb::Error>) -> StorageError {
-    match error.into() {
-        redb::Error::Io(error) => error.into(),
-        redb::Error::Corrupted(what) => StorageError::Corrupt(what),
-        other => StorageError::Io(io::Error::other(other)),
     }
 }
 

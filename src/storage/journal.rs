@@ -24,11 +24,11 @@
 //! was at the last checkpoint: some writes lost, none torn, none without their bodies.
 
 use super::fault::DiskFaults;
-use super::layout::{named, private_file};
+use super::layout::{named, private_file, write_at};
 use super::{Result, StorageError};
 use crate::codec::random;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -189,8 +189,7 @@ impl Journal {
         DiskFaults::check_write(&self.faults)?;
         let end = self.end + entry.bytes.len() as u64;
         self.extend_to(end)?;
-        self.file.seek(SeekFrom::Start(self.end))?;
-        self.file.write_all(&entry.bytes)?;
+        write_at(&self.file, &entry.bytes, self.end)?;
         self.extended = self.extended.max(end);
         Ok(())
     }
@@ -202,8 +201,7 @@ impl Journal {
             return Ok(());
         }
         while self.extended < end {
-            self.file.seek(SeekFrom::Start(self.extended))?;
-            self.file.write_all(&ZEROS)?;
+            write_at(&self.file, &ZEROS, self.extended)?;
             self.extended += EXTEND_BYTES as u64;
         }
         Ok(())

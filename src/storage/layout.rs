@@ -105,6 +105,20 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes at a position, with one call where the system has it. The file's own position is undefined
+/// afterwards.
+#[cfg(unix)]
+pub(super) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+/// Writes at a position. The file's own position is undefined afterwards.
+#[cfg(not(unix))]
+pub(super) fn write_at(mut file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::io::Seek::seek(&mut file, io::SeekFrom::Start(at))?;
+    file.write_all(bytes)
+}
+
 fn take_lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK_FILE);
     let mut file = private_file()

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 pub mod buffers;
+pub mod database;
 pub mod fault;
 pub mod file_blobs;
 pub mod file_meta;
@@ -21,6 +22,7 @@ pub mod ids;
 pub mod journal;
 pub mod layout;
 pub mod memory;
+pub mod recent;
 pub mod sweep;
 
 /// How much a write promises when it returns.

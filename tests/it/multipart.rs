@@ -1,0 +1,154 @@
+//! Uploads in parts.
+
+use crate::harness::{Reply, TestServer, for_each_backend};
+use s3pail::codec::digest::md5;
+use s3pail::codec::hex;
+
+const MIB: usize = 1024 * 1024;
+
+fn part_body(number: u8, length: usize) -> Vec<u8> {
+    vec![number; length]
+}
+
+fn create(server: &TestServer, target: &str) -> String {
+    server.post(&format!("{target}?uploads"), b"").expect(200).element("UploadId").unwrap()
+}
+
+fn upload(server: &TestServer, target: &str, id: &str, number: u8, body: &[u8]) -> String {
+    let reply = server.put(&format!("{target}?partNumber={number}&uploadId={id}"), body).expect(200);
+    reply.header("etag").unwrap().to_owned()
+}
+
+fn complete(server: &TestServer, target: &str, id: &str, parts: &[(u8, &str)]) -> Reply {
+    let parts: String = parts
+        .iter()
+        .map(|(number, etag)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"))
+        .collect();
+    let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+    server.post(&format!("{target}?uploadId={id}"), body.as_bytes())
+}
+
+#[test]
+fn parts_become_an_object() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let id = create(server, "/abc/k");
+        let bodies = [part_body(1, 5 * MIB), part_body(2, 5 * MIB), part_body(3, 7)];
+        let etags: Vec<String> = bodies
+            .iter()
+            .enumerate()
+            .map(|(at, body)| upload(server, "/abc/k", &id, at as u8 + 1, body))
+            .collect();
+        assert_eq!(server.get("/abc?uploads").elements("UploadId"), [id.as_str()]);
+        assert_eq!(server.get(&format!("/abc/k?uploadId={id}")).elements("PartNumber"), ["1", "2", "3"]);
+        let listed = [(1, &*etags[0]), (2, &*etags[1]), (3, &*etags[2])];
+        let done = complete(server, "/abc/k", &id, &listed).expect(200);
+        let digests: Vec<u8> = bodies.iter().flat_map(|body| md5(body)).collect();
+        let expected = format!("&quot;{}-3&quot;", hex(&md5(&digests)));
+        assert_eq!(done.element("ETag").as_deref(), Some(expected.as_str()));
+        assert_eq!(server.get("/abc/k").expect(200).body, bodies.concat());
+        let part = server.get("/abc/k?partNumber=3").expect(206);
+        assert_eq!((part.body.as_slice(), part.header("x-amz-mp-parts-count")), (&*bodies[2], Some("3")));
+        server.get("/abc/k?partNumber=4").expect_error(416, "InvalidPartNumber");
+        assert!(server.get("/abc?uploads").elements("UploadId").is_empty());
+        complete(server, "/abc/k", &id, &listed).expect_error(404, "NoSuchUpload");
+        let across = [("range", "bytes=5242878-5242881")];
+        assert_eq!(server.send("GET", "/abc/k", &across, b"").expect(206).body, [1, 1, 2, 2]);
+    });
+}
+
+/// BI-212: whatever is wrong with a completion, the upload is still open afterwards.
+#[test]
+fn a_completion_that_is_wrong_changes_nothing() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let id = create(server, "/abc/k");
+        let first = upload(server, "/abc/k", &id, 1, b"too small");
+        let second = upload(server, "/abc/k", &id, 2, b"last");
+        complete(server, "/abc/k", &id, &[]).expect_error(400, "MalformedXML");
+        complete(server, "/abc/k", &id, &[(2, &second), (1, &first)]).expect_error(400, "InvalidPartOrder");
+        complete(server, "/abc/k", &id, &[(1, &first), (1, &first)]).expect_error(400, "InvalidPartOrder");
+        complete(server, "/abc/k", &id, &[(3, &first)]).expect_error(400, "InvalidPart");
+        complete(server, "/abc/k", &id, &[(2, &first)]).expect_error(400, "InvalidPart");
+        complete(server, "/abc/k", &id, &[(1, &first), (2, &second)]).expect_error(400, "EntityTooSmall");
+        server.get("/abc/k").expect_error(404, "NoSuchKey");
+        complete(server, "/abc/k", &id, &[(2, &second)]).expect(200);
+        assert_eq!(server.get("/abc/k").expect(200).text(), "last");
+    });
+}
+
+/// BI-161, BI-162.
+#[test]
+fn uploads_and_parts_that_cannot_be_are_refused() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    let id = create(&server, "/abc/k");
+    for number in ["0", "-1", "10001", "1.5", "99999999999", "abc"] {
+        server
+            .put(&format!("/abc/k?partNumber={number}&uploadId={id}"), b"x")
+            .expect_error(400, "InvalidArgument");
+    }
+    for other in ["../../x", "", "00", &"0".repeat(32)] {
+        server.put(&format!("/abc/k?partNumber=1&uploadId={other}"), b"x").expect_error(404, "NoSuchUpload");
+        server.delete(&format!("/abc/k?uploadId={other}")).expect_error(404, "NoSuchUpload");
+    }
+    server.put(&format!("/abc/other?partNumber=1&uploadId={id}"), b"x").expect_error(404, "NoSuchUpload");
+}
+
+#[test]
+fn an_aborted_upload_is_gone() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let id = create(server, "/abc/k");
+        upload(server, "/abc/k", &id, 1, b"x");
+        server.delete(&format!("/abc/k?uploadId={id}")).expect(204);
+        server.delete(&format!("/abc/k?uploadId={id}")).expect_error(404, "NoSuchUpload");
+        server.put(&format!("/abc/k?partNumber=1&uploadId={id}"), b"x").expect_error(404, "NoSuchUpload");
+    });
+}
+
+#[test]
+fn a_part_is_copied_from_a_range_of_an_object() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        server.put("/abc/source", b"0123456789").expect(200);
+        let id = create(server, "/abc/k");
+        let target = format!("/abc/k?partNumber=1&uploadId={id}");
+        let fields = [("x-amz-copy-source", "abc/source"), ("x-amz-copy-source-range", "bytes=2-5")];
+        let etag = server.send("PUT", &target, &fields, b"").expect(200).element("ETag").unwrap();
+        complete(server, "/abc/k", &id, &[(1, &*etag)]).expect(200);
+        assert_eq!(server.get("/abc/k").expect(200).text(), "2345");
+    });
+}
+
+/// DL-03, CC-04: whoever races, exactly one completion wins and the object is whole.
+#[test]
+fn one_of_many_completions_wins() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        for _ in 0..5 {
+            let id = create(server, "/abc/k");
+            let etag = upload(server, "/abc/k", &id, 1, b"whole");
+            let race = |at: usize| match at {
+                7 => server.delete(&format!("/abc/k?uploadId={id}")).status,
+                _ => complete(server, "/abc/k", &id, &[(1, &*etag)]).status,
+            };
+            let statuses: Vec<u16> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|at| {
+                        scope.spawn({
+                            let race = &race;
+                            move || race(at)
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let winners = statuses.iter().filter(|status| [200, 204].contains(status)).count();
+            assert_eq!(winners, 1, "{statuses:?}");
+            if statuses.contains(&200) {
+                assert_eq!(server.get("/abc/k").expect(200).text(), "whole");
+            }
+        }
+    });
+}
