@@ -53,7 +53,6 @@ const fn operation(name: &'static str, action: &'static str, run: RunOperation) 
 type RunOperation = fn(&crate::ops::Context<'_>, crate::http::Body<'_>) -> Result<crate::http::Response>;
 
 /// What the rules do, under the names that S3's access logs give it. None of them is a request's.
-static EXPIRE: Operation = operation("S3.EXPIRE.OBJECT", "s3:DeleteObject", object_delete::delete);
 static MARK: Operation = operation("S3.CREATE.DELETEMARKER", "s3:DeleteObject", object_delete::delete);
 static ABORT: Operation = operation("S3.DELETE.UPLOAD", "s3:AbortMultipartUpload", multipart::abort);
 

@@ -517,7 +517,7 @@ mod tests {
         }]);
         let calendar = Calendar { day_ms: 1_000 };
         let big = SMALL_OBJECT_BYTES;
-        let class = |rules: &LifecycleConfiguration, size, from, days| {
+        let class = |rules: &LifecycleConfiguration, size: u64, from: &str, days: u64| {
             rules.transition(&object("k", size), from, NOON, NOON + days * 1_000, calendar)
         };
         assert_eq!(class(&rules, big, "STANDARD", 0), None);

@@ -8,6 +8,7 @@ mod harness; // a server per backend and a signing client
 
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
+mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
