@@ -14,6 +14,7 @@ pub mod codec;
 pub mod keys;
 pub mod lifecycle;
 pub mod listing;
+pub mod lock;
 pub mod multipart;
 pub mod object;
 
