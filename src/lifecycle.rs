@@ -13,6 +13,7 @@ use crate::http::{Headers, Method};
 use crate::log::{Level, Log};
 use crate::model::bucket::Versioning;
 use crate::model::lifecycle::{Calendar, LifecycleConfiguration, Older, Rule, StorageClass, Subject};
+use crate::model::lock::{self, Governance};
 use crate::model::multipart::UploadRecord;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord};
 use crate::model::{BucketName, ObjectKey, SortedId, keys};
@@ -168,10 +169,10 @@ impl Pace<'_> {
     }
 }
 
-/// Whether a lock forbids to remove this version now. **The hook of object lock**: retention and legal
-/// hold are looked up here, in the very record that the commit would remove.
-fn is_locked(_record: &ObjectRecord, _now: Millis) -> bool {
-    false
+/// Whether a lock forbids to remove this version now, asked of the very record that the commit would
+/// remove. Rules override no retention, whatever its mode.
+fn is_locked(record: &ObjectRecord, now: Millis) -> bool {
+    lock::is_locked(&record.detail.lock, now, Governance::Respected)
 }
 
 /// What is due for the newest version of a key.

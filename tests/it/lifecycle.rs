@@ -242,6 +242,24 @@ fn uploads_that_were_never_completed_are_aborted() {
 }
 
 #[test]
+fn a_locked_version_outlives_the_rules() {
+    for_each_backend(|server| {
+        let enabled = [("x-amz-bucket-object-lock-enabled", "true")];
+        server.send("PUT", "/abc", &enabled, b"").expect(200);
+        let md5 = base64(&md5(b"held"));
+        let hold = [("x-amz-object-lock-legal-hold", "ON"), ("content-md5", md5.as_str())];
+        server.send("PUT", "/abc/k", &hold, b"held").expect(200);
+        server.put("/abc/k", b"free").expect(200);
+        server.put("/abc/k", b"newest").expect(200);
+        let rule = "<Prefix/><NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration>";
+        put_rules(server, "/abc", &[rule]).expect(200);
+        let report = run_in_days(server, 3);
+        assert_eq!((&report["noncurrentExpired"], &report["locked"]), (&1.into(), &1.into()), "{report}");
+        assert_eq!(server.get("/abc?versions").expect(200).elements("Version").len(), 2);
+    });
+}
+
+#[test]
 fn rules_that_are_disabled_or_deleted_do_nothing() {
     for_each_backend(|server| {
         let bucket = server.bucket("abc");
