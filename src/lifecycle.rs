@@ -207,6 +207,9 @@ struct Walk<'w> {
     report: Report,
 }
 
+/// Picks what may be due from a record, by its key and value.
+type Note<'n, T> = dyn FnMut(&[u8], &[u8]) -> Option<T> + 'n;
+
 /// `Ok(false)`: stop walking.
 type Walked = Result<bool>;
 
@@ -265,7 +268,7 @@ impl Walk<'_> {
     fn pages<T>(
         &mut self,
         range: Range<Vec<u8>>,
-        note: &mut dyn FnMut(&[u8], &[u8]) -> Option<T>,
+        note: &mut Note<'_, T>,
         act: &mut dyn FnMut(&mut Self, T) -> Walked,
     ) -> Walked {
         let mut start = Some(range.start);
@@ -285,11 +288,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn page<T>(
-        &self,
-        range: Range<&Vec<u8>>,
-        note: &mut dyn FnMut(&[u8], &[u8]) -> Option<T>,
-    ) -> Result<Page<T>> {
+    fn page<T>(&self, range: Range<&Vec<u8>>, note: &mut Note<'_, T>) -> Result<Page<T>> {
         let mut page = Page { found: Vec::new(), next: None };
         let mut records = 0;
         self.service

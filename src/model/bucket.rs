@@ -3,6 +3,7 @@
 use super::acl::Acl;
 use super::lifecycle::LifecycleConfiguration;
 use super::lock::DefaultRetention;
+use super::logging::LoggingConfiguration;
 use crate::storage::StorageError;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ pub struct BucketRecord {
     /// Its lifecycle rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<LifecycleConfiguration>,
+    /// Where its access log goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logging: Option<LoggingConfiguration>,
     /// The retention of new versions that bring none; only with object lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_retention: Option<DefaultRetention>,

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod listing;
 pub mod lock;
+pub mod logging;
 pub mod multipart;
 pub mod object;
 

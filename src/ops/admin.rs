@@ -24,6 +24,10 @@ pub fn internal(service: &Service, method: Method, path: &str, peer: Option<Sock
     match path {
         "/_/healthcheck" => health_answer(service, method, path),
         _ if path.starts_with("/_/healthcheck/") => health_answer(service, method, path),
+        "/_/logging/deliver" if method == Method::Post => match service.access_log.deliver_now() {
+            Some(delivered) => report(&delivered),
+            None => json(503, "{}"),
+        },
         "/_/lifecycle/run" if method == Method::Post => report(&lifecycle::run_now(service)),
         _ => json(404, "{\"code\":\"NotFound\",\"message\":\"There is nothing here.\"}"),
     }

@@ -62,7 +62,6 @@ static UNSET: &[(&str, Unset)] = &[
     ("cors", Unset::Error(Code::NoSuchCORSConfiguration)),
     ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
         "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
-    ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
     ("ownershipControls", Unset::Error(Code::OwnershipControlsNotFoundError)),
     ("policy", Unset::Error(Code::NoSuchBucketPolicy)),

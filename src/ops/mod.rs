@@ -32,6 +32,7 @@ pub mod internal;
 pub mod lifecycle;
 pub mod list;
 pub mod list_uploads;
+pub mod logging;
 pub mod metadata;
 pub mod multipart;
 pub mod object_copy;

@@ -48,6 +48,8 @@ pub struct Service {
     pub discard: Box<dyn Fn(Piece) + Send + Sync>,
     /// Lets one lifecycle walk run at a time.
     pub lifecycle: crate::lifecycle::Turn,
+    /// The way into the access logs of buckets.
+    pub access_log: crate::access_log::AccessLog,
     /// Decoded bucket records, each valid while the stored bytes are the same.
     buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
 }
@@ -71,6 +73,7 @@ impl Service {
             hosts,
             discard,
             lifecycle: crate::lifecycle::Turn::default(),
+            access_log: crate::access_log::AccessLog::default(),
             buckets: RwLock::default(),
         }
     }

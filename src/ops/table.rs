@@ -1,7 +1,7 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, attributes, bucket, bucket_settings, lifecycle, list, list_uploads, multipart,
+    Operation, Scope, attributes, bucket, bucket_settings, lifecycle, list, list_uploads, logging, multipart,
     object_copy, object_delete, object_get, object_lock, object_put, tagging,
 };
 use crate::http::Method;
@@ -59,7 +59,8 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketLifecycleConfiguration", Get, OnBucket, "lifecycle", "s3:GetLifecycleConfiguration", lifecycle::get),
     row("PutBucketLifecycleConfiguration", Put, OnBucket, "lifecycle", "s3:PutLifecycleConfiguration", lifecycle::put),
     row("DeleteBucketLifecycle", Delete, OnBucket, "lifecycle", "s3:PutLifecycleConfiguration", lifecycle::delete),
-    row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", bucket_settings::get_unset),
+    row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", logging::get),
+    row("PutBucketLogging", Put, OnBucket, "logging", "s3:PutBucketLogging", logging::put),
     row("GetBucketMetricsConfiguration", Get, OnBucket, "metrics", "s3:GetMetricsConfiguration", bucket_settings::get_unset),
     row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", bucket_settings::get_unset),
     row("GetObjectLockConfiguration", Get, OnBucket, "object-lock", "s3:GetBucketObjectLockConfiguration", object_lock::get_configuration),

@@ -10,6 +10,7 @@ mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
+mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod protocol; // raw sockets: HTTP itself
