@@ -162,10 +162,11 @@ fn quoted(text: &str) -> String {
     if text.is_empty() {
         return "\"-\"".to_owned();
     }
-    let text = &text[..text.floor_char_boundary(QUOTED_BYTES_MAX)];
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
+    let mut quoted = String::from('"');
     for character in text.chars() {
+        if quoted.len() >= QUOTED_BYTES_MAX {
+            break;
+        }
         if character == '"' || character.is_control() {
             let mut buffer = [0; 4];
             for byte in character.encode_utf8(&mut buffer).bytes() {
@@ -450,7 +451,6 @@ impl Deliverer {
     }
 
     fn put(&self, file: &File) -> Result<()> {
-        let target = logging::check_target(&self.service, &file.source, &file.logging)?;
         let account = self.service.accounts().by_canonical_id(&file.source.record.owner);
         let partition = Partition {
             account: account.map_or("", |account| &account.short_id),
@@ -459,10 +459,13 @@ impl Deliverer {
         };
         let unique = hex(&random::<8>()).to_ascii_uppercase();
         let key = file.logging.key(partition, file.event, self.service.clock.now(), &unique);
+        let target = logging::check_target(&self.service, &file.source, &file.logging, &[&key])?;
         let mut headers = Headers::new();
         headers.push("content-length", &file.text.len().to_string());
         headers.push("content-type", "text/plain");
-        push_grants(&mut headers, &target.record.owner, &file.logging.target_grants);
+        if !target.record.acls_disabled() {
+            push_grants(&mut headers, &target.record.owner, &file.logging.target_grants);
+        }
         let key = Some(ObjectKey::parse(&key)?);
         let request = Internal::new(&self.service, &DELIVER, target, key, headers);
         let body = Body::new(Some(file.text.len() as u64), Box::new(file.text.as_bytes()));

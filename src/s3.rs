@@ -16,7 +16,7 @@ use crate::log::{Field, Level, Log};
 use crate::model::BucketName;
 use crate::ops::service::{Bucket, Service, request_id};
 use crate::ops::target::{Hosts, Target};
-use crate::ops::{Context, Operation, access, admin, route};
+use crate::ops::{Context, Operation, Proof, ProofPlace, access, admin, request_payment, route};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -99,7 +99,8 @@ impl S3 {
             _ => None,
         };
         facts.source.clone_from(&bucket);
-        access::authorize(operation, &authenticated.identity, bucket.as_deref())?;
+        let place = if authenticated.signed_query { ProofPlace::Query } else { ProofPlace::Header };
+        let proof = Proof { version: authenticated.signature_version, place };
         let Authenticated { identity, body, trailers, .. } = authenticated;
         let ctx = Context {
             service: &self.service,
@@ -108,6 +109,7 @@ impl S3 {
             query: &query,
             headers: &head.headers,
             identity: &identity,
+            proof,
             trailers: &trailers,
             request_id: id,
             now,
@@ -115,7 +117,10 @@ impl S3 {
             secure: head.secure,
             bucket,
         };
-        (operation.run)(&ctx, body)
+        access::authorize(&ctx)?;
+        let mut response = (operation.run)(&ctx, body)?;
+        request_payment::acknowledge(&ctx, &mut response);
+        Ok(response)
     }
 
     fn authenticate<'a>(

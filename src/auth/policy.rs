@@ -1,7 +1,7 @@
 //! Bucket policies: the document, and what it says about a request.
 //!
 //! The language is that of the IAM user guide ("IAM JSON policy elements reference"), narrowed as S3
-//! narrows it for policies of buckets: every statement has a principal, and every resource lies in the
+//! narrows it for policies of buckets: every statement has a principal, and every resource reaches the
 //! bucket. A policy is checked completely when it is put; evaluation cannot fail, and where something is
 //! missing (a key, a variable) the statement does not apply or the condition does not hold.
 
@@ -33,6 +33,8 @@ pub type Context<'a> = &'a dyn Fn(&str) -> Vec<String>;
 pub enum Principal<'a> {
     /// Nobody in particular.
     Anonymous,
+    /// A service that acts on the bucket owner's order: `logging.s3.amazonaws.com`.
+    Service(&'a str),
     /// The holder of a key.
     Caller {
         /// The 12-digit number of the account.
@@ -125,6 +127,7 @@ struct Principals {
     account_ids: Vec<String>,
     arns: Vec<String>,
     canonical_ids: Vec<String>,
+    services: Vec<String>,
 }
 
 impl Policy {
@@ -195,8 +198,14 @@ impl Statement {
 impl Principals {
     /// Users act for their account, so naming an account names its users too.
     fn include(&self, principal: &Principal<'_>) -> bool {
-        let Principal::Caller { account_id, account_arn, canonical_id, user_arn } = principal else {
-            return self.everyone;
+        let (account_id, account_arn, canonical_id, user_arn) = match principal {
+            Principal::Anonymous => return self.everyone,
+            Principal::Service(name) => {
+                return self.everyone || self.services.iter().any(|service| service == name);
+            }
+            Principal::Caller { account_id, account_arn, canonical_id, user_arn } => {
+                (account_id, account_arn, canonical_id, user_arn)
+            }
         };
         self.everyone
             || self.account_ids.iter().any(|id| id == account_id)
@@ -212,8 +221,9 @@ impl Principals {
             "CanonicalUser" if !value.is_empty() && value != "*" => {
                 self.canonical_ids.push(value.to_owned());
             }
-            // Nobody here is a service or comes from an identity provider, so these match nobody.
-            "Service" | "Federated" if !value.is_empty() && value != "*" => {}
+            "Service" if !value.is_empty() && value != "*" => self.services.push(value.to_owned()),
+            // Nobody here comes from an identity provider, so these match nobody.
+            "Federated" if !value.is_empty() && value != "*" => {}
             _ => return None,
         }
         Some(())
@@ -331,18 +341,20 @@ impl Reader<'_> {
         let texts = value.texts().ok_or_else(invalid)?;
         let items = texts
             .iter()
-            .map(|text| match self.lies_in_bucket(text) {
-                true => Pattern::wildcards(text, self.has_variables).ok_or_else(invalid),
-                false => Err(invalid()),
+            .map(|text| {
+                let pattern = Pattern::wildcards(text, self.has_variables);
+                pattern.filter(|pattern| self.reaches_bucket(text, pattern)).ok_or_else(invalid)
             })
             .collect::<Result<_>>()?;
         Ok(Listed { negated, items })
     }
 
-    /// The bucket's own ARN, one of its objects, or both at once (`bucket*`).
-    fn lies_in_bucket(&self, resource: &str) -> bool {
-        let rest = resource.strip_prefix(ARN_PREFIX).and_then(|name| name.strip_prefix(self.bucket));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '*']))
+    /// Whether a resource is the bucket, one of its objects, or a pattern that has any of them. What else
+    /// a pattern has does not matter: the policy is asked about this bucket alone.
+    fn reaches_bucket(&self, resource: &str, pattern: &Pattern) -> bool {
+        let bucket = format!("{ARN_PREFIX}{}", self.bucket);
+        resource.starts_with(ARN_PREFIX)
+            && (pattern.matches_plain(&bucket) || pattern.may_begin_with(&(bucket + "/")))
     }
 }
 

@@ -469,7 +469,8 @@ mod tests {
         };
         let both = [tag("y"), tag("z"), tag("x")];
         let one = [tag("x")];
-        let cases: [(&str, Option<u64>, Option<&[(String, String)]>, bool); 8] = [
+        type Case<'c> = (&'c str, Option<u64>, Option<&'c [(String, String)]>, bool);
+        let cases: [Case<'_>; 8] = [
             ("a/b", Some(11), Some(&both), true),
             ("a/b", Some(19), None, true),
             ("a", Some(11), Some(&both), false),

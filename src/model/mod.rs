@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub mod access;
 pub mod acl;
 pub mod bucket;
 pub mod codec;

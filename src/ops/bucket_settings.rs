@@ -29,7 +29,11 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let versioning = match root.text("Status")?.as_deref() {
         Some("Enabled") => Versioning::Enabled,
         Some("Suspended") => Versioning::Suspended,
-        _ => return Err(Code::IllegalVersioningConfigurationException.into()),
+        Some(_) => return Err(xml_reader::malformed("Status is neither Enabled nor Suspended")),
+        None => {
+            let message = "The Versioning element must be specified";
+            return Err(Error::with_message(Code::IllegalVersioningConfigurationException, message));
+        }
     };
     if root.text("MfaDelete")?.as_deref() == Some("Enabled") {
         return Err(Error::with_message(Code::NotImplemented, "MFA delete is not supported."));
@@ -63,12 +67,7 @@ static UNSET: &[(&str, Unset)] = &[
     ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
         "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
     ("notification", Unset::Empty("NotificationConfiguration")),
-    ("ownershipControls", Unset::Error(Code::OwnershipControlsNotFoundError)),
-    ("policy", Unset::Error(Code::NoSuchBucketPolicy)),
-    ("policyStatus", Unset::Error(Code::NoSuchBucketPolicy)),
-    ("publicAccessBlock", Unset::Error(Code::NoSuchPublicAccessBlockConfiguration)),
     ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
-    ("requestPayment", Unset::Document("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")),
     ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
 ];
 

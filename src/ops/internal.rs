@@ -5,7 +5,7 @@
 
 use super::service::{Bucket, Service};
 use super::target::Target;
-use super::{Context, Operation};
+use super::{Context, Operation, Proof, ProofPlace};
 use crate::auth::account::Account;
 use crate::auth::{Identity, Trailers};
 use crate::codec::clock::Millis;
@@ -60,6 +60,7 @@ impl Internal {
             query: &self.query,
             headers: &self.headers,
             identity: &self.identity,
+            proof: Proof { version: None, place: ProofPlace::Header },
             trailers: &self.trailers,
             request_id: &self.request_id,
             now: self.now,

@@ -8,13 +8,15 @@ use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::service::{Bucket, Service};
 use super::{Context, read_small_body, xml_response};
 use crate::auth::account::Accounts;
+use crate::auth::policy::{self, Decision, Principal};
 use crate::codec::xml_reader::{self, Element, malformed};
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::BucketName;
 use crate::model::acl::{Grant, Grantee, Group, Permission};
-use crate::model::logging::{DateSource, KeyFormat, LoggingConfiguration};
+use crate::model::logging::{DateSource, KeyFormat, LOGGING_SERVICE, LoggingConfiguration};
+use std::sync::Arc;
 
 /// The longest prefix of log files, in bytes. It leaves room for what keys end in.
 pub const PREFIX_BYTES_MAX: usize = 800;
@@ -41,7 +43,9 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let bytes = read_small_body(body, SMALL_BODY_BYTES_MAX)?;
     let logging = parse(&bytes, ctx.service.accounts())?;
     if let Some(logging) = &logging {
-        check_target(ctx.service, ctx.bucket(), logging)?;
+        // A policy may name the prefix itself or what lies under it.
+        let under = format!("{}2026-01-01-00-00-00-0000000000000000", logging.target_prefix);
+        check_target(ctx.service, ctx.bucket(), logging, &[&logging.target_prefix, &under])?;
     }
     ctx.service.update_bucket(ctx.bucket_name(), &mut |record| {
         record.logging = logging.clone();
@@ -50,7 +54,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     Ok(Response::new(200))
 }
 
-/// Finds the bucket that a log goes to, if it still may be sent there.
+/// Finds the bucket that a log goes to, if it may be sent there under one of the keys.
 ///
 /// # Errors
 /// `InvalidTargetBucketForLogging`, `CrossLocationLoggingProhibitted`, `InternalError`.
@@ -58,7 +62,8 @@ pub fn check_target(
     service: &Service,
     source: &Bucket,
     logging: &LoggingConfiguration,
-) -> Result<std::sync::Arc<Bucket>> {
+    keys: &[&str],
+) -> Result<Arc<Bucket>> {
     let refused = |message: &'static str| {
         Error::with_message(Code::InvalidTargetBucketForLogging, message)
             .field("TargetBucket", logging.target_bucket.clone())
@@ -78,7 +83,10 @@ pub fn check_target(
     if target.record.default_retention.is_some() {
         return Err(refused("The target bucket must not have a default retention period."));
     }
-    if !allows_delivery(&target) {
+    if target.record.requester_pays {
+        return Err(refused("The target bucket must not have Requester Pays enabled."));
+    }
+    if !is_granted(&target) && !is_allowed(service, source, &target, keys)? {
         return Err(refused(
             "You must give the log-delivery group WRITE and READ_ACP permissions to the target bucket",
         ));
@@ -87,13 +95,38 @@ pub fn check_target(
 }
 
 /// Whether the grants of a bucket let logs in.
-fn allows_delivery(target: &Bucket) -> bool {
+fn is_granted(target: &Bucket) -> bool {
     let granted = |permission: Permission| {
         target.record.acl.grants.iter().any(|grant| {
             grant.grantee == Grantee::Group(Group::LogDelivery) && grant.permission.covers(permission)
         })
     };
-    granted(Permission::Write) && granted(Permission::ReadAcp)
+    !target.record.acls_disabled() && granted(Permission::Write) && granted(Permission::ReadAcp)
+}
+
+/// Whether the policy of a bucket lets the logging service put one of the keys for this source.
+fn is_allowed(service: &Service, source: &Bucket, target: &Bucket, keys: &[&str]) -> Result<bool> {
+    let Some(policy) = target.policy()? else { return Ok(false) };
+    let owner = service.accounts().by_canonical_id(&source.record.owner);
+    // Accounts are named by number; policies from elsewhere name them by canonical id.
+    let names = [owner.map_or("", |owner| owner.short_id.as_str()), source.record.owner.as_str()];
+    let arn = format!("arn:aws:s3:::{}", source.name);
+    let allows = |account: &str, key: &str| {
+        let values = |name: &str| match name {
+            "aws:sourcearn" => vec![arn.clone()],
+            "aws:sourceaccount" => vec![account.to_owned()],
+            "aws:principalisawsservice" | "aws:securetransport" => vec!["true".to_owned()],
+            _ => Vec::new(),
+        };
+        let resource = format!("arn:aws:s3:::{}/{key}", target.name);
+        policy.evaluate(&policy::Request {
+            principal: Principal::Service(LOGGING_SERVICE),
+            action: "s3:PutObject",
+            resource: &resource,
+            context: &values,
+        }) == Decision::Allow
+    };
+    Ok(names.iter().any(|account| keys.iter().any(|key| allows(account, key))))
 }
 
 fn parse(bytes: &[u8], accounts: &Accounts) -> Result<Option<LoggingConfiguration>> {

@@ -4,7 +4,7 @@
 use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, lifecycle, metadata, object_lock};
+use super::{Context, lifecycle, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::hex;
 use crate::error::{Code, Error, Result};
@@ -66,7 +66,7 @@ pub fn require_length(ctx: &Context<'_>) -> Result<()> {
 
 /// The account that will own what this request writes.
 pub fn owner_of_new(ctx: &Context<'_>) -> String {
-    ctx.identity.canonical_id().to_owned()
+    ownership::owner_of_new(ctx).to_owned()
 }
 
 /// Adds the checksum headers of a stored object.
@@ -77,7 +77,14 @@ pub fn push_checksum(response: &mut Response, record: &ObjectRecord) {
     }
 }
 
-/// Adds `x-amz-version-id`, where the bucket has versions.
+/// Adds `x-amz-version-id` of a version that was found (or copied), where the bucket has versions.
+pub fn push_found_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHead) {
+    if bucket.record.versioning != Versioning::Unversioned {
+        response.push_header("x-amz-version-id", head.version_id());
+    }
+}
+
+/// Adds `x-amz-version-id` of a version that was written, where the bucket makes versions.
 pub fn push_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHead) {
     if bucket.record.versioning == Versioning::Enabled || !head.null_version {
         response.push_header("x-amz-version-id", head.version_id());

@@ -1,8 +1,9 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, attributes, bucket, bucket_settings, lifecycle, list, list_uploads, logging, multipart,
-    object_copy, object_delete, object_get, object_lock, object_put, tagging,
+    Operation, Scope, acl, attributes, bucket, bucket_policy, bucket_settings, lifecycle, list, list_uploads,
+    logging, multipart, object_copy, object_delete, object_get, object_lock, object_put, ownership,
+    public_access, request_payment, tagging,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -48,6 +49,8 @@ pub static OPERATIONS: &[Operation] = &[
     row("ListMultipartUploads", Get, OnBucket, "uploads", "s3:ListBucketMultipartUploads", list_uploads::list),
     row("DeleteObjects", Post, OnBucket, "delete", "s3:DeleteObject", object_delete::delete_many),
 
+    row("GetBucketAcl", Get, OnBucket, "acl", "s3:GetBucketAcl", acl::get_bucket),
+    row("PutBucketAcl", Put, OnBucket, "acl", "s3:PutBucketAcl", acl::put_bucket),
     row("GetBucketVersioning", Get, OnBucket, "versioning", "s3:GetBucketVersioning", bucket_settings::get_versioning),
     row("PutBucketVersioning", Put, OnBucket, "versioning", "s3:PutBucketVersioning", bucket_settings::put_versioning),
     row("GetBucketAccelerateConfiguration", Get, OnBucket, "accelerate", "s3:GetAccelerateConfiguration", bucket_settings::get_unset),
@@ -65,12 +68,19 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", bucket_settings::get_unset),
     row("GetObjectLockConfiguration", Get, OnBucket, "object-lock", "s3:GetBucketObjectLockConfiguration", object_lock::get_configuration),
     row("PutObjectLockConfiguration", Put, OnBucket, "object-lock", "s3:PutBucketObjectLockConfiguration", object_lock::put_configuration),
-    row("GetBucketOwnershipControls", Get, OnBucket, "ownershipControls", "s3:GetBucketOwnershipControls", bucket_settings::get_unset),
-    row("GetBucketPolicy", Get, OnBucket, "policy", "s3:GetBucketPolicy", bucket_settings::get_unset),
-    row("GetBucketPolicyStatus", Get, OnBucket, "policyStatus", "s3:GetBucketPolicyStatus", bucket_settings::get_unset),
-    row("GetPublicAccessBlock", Get, OnBucket, "publicAccessBlock", "s3:GetBucketPublicAccessBlock", bucket_settings::get_unset),
+    row("GetBucketOwnershipControls", Get, OnBucket, "ownershipControls", "s3:GetBucketOwnershipControls", ownership::get),
+    row("PutBucketOwnershipControls", Put, OnBucket, "ownershipControls", "s3:PutBucketOwnershipControls", ownership::put),
+    row("DeleteBucketOwnershipControls", Delete, OnBucket, "ownershipControls", "s3:PutBucketOwnershipControls", ownership::delete),
+    row("GetBucketPolicy", Get, OnBucket, "policy", "s3:GetBucketPolicy", bucket_policy::get),
+    row("PutBucketPolicy", Put, OnBucket, "policy", "s3:PutBucketPolicy", bucket_policy::put),
+    row("DeleteBucketPolicy", Delete, OnBucket, "policy", "s3:DeleteBucketPolicy", bucket_policy::delete),
+    row("GetBucketPolicyStatus", Get, OnBucket, "policyStatus", "s3:GetBucketPolicyStatus", bucket_policy::status),
+    row("GetPublicAccessBlock", Get, OnBucket, "publicAccessBlock", "s3:GetBucketPublicAccessBlock", public_access::get),
+    row("PutPublicAccessBlock", Put, OnBucket, "publicAccessBlock", "s3:PutBucketPublicAccessBlock", public_access::put),
+    row("DeletePublicAccessBlock", Delete, OnBucket, "publicAccessBlock", "s3:PutBucketPublicAccessBlock", public_access::delete),
     row("GetBucketReplication", Get, OnBucket, "replication", "s3:GetReplicationConfiguration", bucket_settings::get_unset),
-    row("GetBucketRequestPayment", Get, OnBucket, "requestPayment", "s3:GetBucketRequestPayment", bucket_settings::get_unset),
+    row("GetBucketRequestPayment", Get, OnBucket, "requestPayment", "s3:GetBucketRequestPayment", request_payment::get),
+    row("PutBucketRequestPayment", Put, OnBucket, "requestPayment", "s3:PutBucketRequestPayment", request_payment::put),
     row("GetBucketTagging", Get, OnBucket, "tagging", "s3:GetBucketTagging", tagging::get_bucket),
     row("PutBucketTagging", Put, OnBucket, "tagging", "s3:PutBucketTagging", tagging::put_bucket),
     row("DeleteBucketTagging", Delete, OnBucket, "tagging", "s3:PutBucketTagging", tagging::delete_bucket),
@@ -81,6 +91,8 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetObject", Get, OnObject, "", "s3:GetObject", object_get::get),
     row("HeadObject", Head, OnObject, "", "s3:GetObject", object_get::head),
     row("DeleteObject", Delete, OnObject, "", "s3:DeleteObject", object_delete::delete),
+    row("GetObjectAcl", Get, OnObject, "acl", "s3:GetObjectAcl", acl::get_object),
+    row("PutObjectAcl", Put, OnObject, "acl", "s3:PutObjectAcl", acl::put_object),
     row("GetObjectAttributes", Get, OnObject, "attributes", "s3:GetObjectAttributes", attributes::get),
     row("GetObjectTagging", Get, OnObject, "tagging", "s3:GetObjectTagging", tagging::get_object),
     row("PutObjectTagging", Put, OnObject, "tagging", "s3:PutObjectTagging", tagging::put_object),

@@ -83,6 +83,32 @@ fn a_target_must_exist_be_the_owners_and_let_logs_in() {
 }
 
 #[test]
+fn a_policy_can_let_logs_in_for_one_source() {
+    for_each_backend(|server| {
+        let (bucket, other) = (server.bucket("abc"), server.bucket("other"));
+        server.bucket("logs");
+        let policy = |resource: &str, source: &str| {
+            let policy = format!(
+                r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow",
+                "Principal": {{"Service": "logging.s3.amazonaws.com"}}, "Action": "s3:PutObject",
+                "Resource": "arn:aws:s3:::logs/{resource}",
+                "Condition": {{"ArnLike": {{"aws:SourceArn": "arn:aws:s3:::{source}"}},
+                "StringEquals": {{"aws:SourceAccount": "123456789012"}}}}}}]}}"#
+            );
+            server.put("/logs?policy", policy.as_bytes()).expect(204);
+        };
+        policy("log/*", "abc");
+        put_logging(server, &other, &enabled("logs", "log/", ""))
+            .expect_error(400, "InvalidTargetBucketForLogging");
+        put_logging(server, &bucket, &enabled("logs", "elsewhere/", ""))
+            .expect_error(400, "InvalidTargetBucketForLogging");
+        put_logging(server, &bucket, &enabled("logs", "log/", "")).expect(200);
+        server.get("/abc").expect(200);
+        wait_for_line(server, "log/", &["REST.GET.BUCKET"]);
+    });
+}
+
+#[test]
 fn every_request_leaves_a_line() {
     for_each_backend(|server| {
         let bucket = server.bucket("abc");

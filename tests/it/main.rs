@@ -6,6 +6,7 @@
 
 mod harness; // a server per backend and a signing client
 
+mod access; // lists, policies, ownership, who pays
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod lifecycle; // rules, and what they do when their day comes
@@ -13,7 +14,10 @@ mod list; // pages, prefixes, delimiters, markers
 mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
+mod object_lock; // retention, legal hold, and what they forbid
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod signature; // who is let in
 mod storage; // the conformance suite of the backends
+mod tagging; // tags of buckets and objects
+mod versioning; // versions, delete markers, the null version
