@@ -2,10 +2,11 @@
 //!
 //! The binary of the same name is one user of this library. Modules in suggested reading order:
 //! [`server`] (the life of a server), [`s3`] (what a request goes through), [`ops`] (the table of S3
-//! operations and the operations themselves), [`auth`] (signatures and accounts), [`model`] (names
+//! operations and the operations themselves), [`lifecycle`] (what happens to objects by age), [`access_log`], [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
 //! folder that knows sockets), [`config`], [`error`], [`codec`].
 
+pub mod access_log;
 pub mod auth;
 pub mod codec;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod healthcheck;
 pub mod housekeeping;
 pub mod http;
+pub mod lifecycle;
 pub mod log;
 pub mod model;
 pub mod ops;

@@ -3,6 +3,7 @@
 //! [`Server`] is the whole server as a value, for the binary and for tests alike; [`run`] is the
 //! process around it.
 
+use crate::access_log;
 use crate::config::{Backend, Config, folders};
 use crate::http::engine::Options;
 // The feature decides at compile time which engine serves; both have the same two items.
@@ -12,6 +13,7 @@ use crate::http::engine as http_engine;
 use crate::http::limits::Limits;
 #[cfg(feature = "tiny-http")]
 use crate::http::tiny as http_engine;
+use crate::lifecycle;
 use crate::log::{Level, Log};
 use crate::model::keys;
 use crate::model::object::Piece;
@@ -39,6 +41,8 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
     engine: http_engine::Running,
+    lifecycle: lifecycle::Runner,
+    access_log: access_log::Runner,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
@@ -59,12 +63,16 @@ impl Server {
         let stores = Stores::open(&config)?;
         let sweep = stores.sweep_after_crash(&log)?;
         let service = Arc::new(stores.into_service(config)?);
-        let handler = Arc::new(S3::new(service.clone(), log));
+        let handler = Arc::new(S3::new(service.clone(), log.clone()));
         let options = Options { workers, limits: Limits::default() };
         let engine = http_engine::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
+        let access_log = access_log::Runner::start(service.clone(), log.clone())
+            .map_err(|error| format!("cannot start the access log thread: {error}"))?;
+        let lifecycle = lifecycle::Runner::start(service.clone(), log)
+            .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, service, addresses, sweep })
+        Ok(Server { engine, lifecycle, access_log, service, addresses, sweep })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -84,6 +92,8 @@ impl Server {
     /// A sentence about the store that could not be synced.
     pub fn stop(self, grace: Duration) -> Result<(), String> {
         let drained = self.engine.stop(grace);
+        drop(self.lifecycle);
+        drop(self.access_log);
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };

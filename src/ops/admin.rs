@@ -1,9 +1,10 @@
-//! The paths that are not S3's: health.
+//! The paths that are not S3's: health, and calls for tests.
 //!
 //! Routes and bodies are Scality S3 Server's; `/live` and `/ready` are what container tools poll.
 
 use super::service::Service;
 use crate::http::{Method, Response, ResponseBody};
+use crate::lifecycle;
 use std::net::SocketAddr;
 
 /// `/live` and `/ready`: 200 when requests would succeed.
@@ -14,15 +15,25 @@ pub fn health(service: &Service) -> Response {
 
 /// Everything under `/_/`.
 pub fn internal(service: &Service, method: Method, path: &str, peer: Option<SocketAddr>) -> Response {
-    if path != "/_/healthcheck" && !path.starts_with("/_/healthcheck/") {
-        return json(404, "{\"code\":\"NotFound\",\"message\":\"There is nothing here.\"}");
-    }
     let allowed = peer.is_some_and(|peer| {
         service.config.health_allow_from.iter().any(|network| network.contains(peer.ip().to_canonical()))
     });
     if !allowed {
         return json(403, "[]");
     }
+    match path {
+        "/_/healthcheck" => health_answer(service, method, path),
+        _ if path.starts_with("/_/healthcheck/") => health_answer(service, method, path),
+        "/_/logging/deliver" if method == Method::Post => match service.access_log.deliver_now() {
+            Some(delivered) => report(&delivered),
+            None => json(503, "{}"),
+        },
+        "/_/lifecycle/run" if method == Method::Post => report(&lifecycle::run_now(service)),
+        _ => json(404, "{\"code\":\"NotFound\",\"message\":\"There is nothing here.\"}"),
+    }
+}
+
+fn health_answer(service: &Service, method: Method, path: &str) -> Response {
     if !matches!(method, Method::Get | Method::Post | Method::Head) {
         return json(400, "[]");
     }
@@ -30,6 +41,10 @@ pub fn internal(service: &Service, method: Method, path: &str, peer: Option<Sock
         return json(200, "{}");
     }
     deep(service)
+}
+
+fn report(report: &impl serde::Serialize) -> Response {
+    json(200, &serde_json::to_string(report).expect("reports have string keys only"))
 }
 
 /// The answer with an entry per backend; 500 if any of them fails.

@@ -64,8 +64,6 @@ enum Unset {
 static UNSET: &[(&str, Unset)] = &[
     ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
         "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
-    ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
-    ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
 ];
 

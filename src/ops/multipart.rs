@@ -13,7 +13,7 @@ use super::object_put::{
     require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::{Context, access, metadata, read_small_body, xml_response};
+use super::{Context, access, lifecycle, metadata, read_small_body, xml_response};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::xml_writer::XmlWriter;
@@ -72,6 +72,7 @@ fn created(ctx: &Context<'_>, id: SortedId, checksum: Option<MultipartChecksum>)
         response.push_header("x-amz-checksum-algorithm", checksum.algorithm.name());
         response.push_header("x-amz-checksum-type", checksum.kind.as_str());
     }
+    lifecycle::push_abort(ctx, &mut response, ctx.now);
     response
 }
 
@@ -269,6 +270,7 @@ fn completed(ctx: &Context<'_>, record: &ObjectRecord) -> Response {
     }
     let mut response = xml_response(200, xml.end("CompleteMultipartUploadResult"));
     push_version_id(&mut response, ctx.bucket(), &record.head);
+    lifecycle::push_expiration(ctx, &mut response, ctx.key(), record);
     response
 }
 

@@ -12,7 +12,7 @@ use super::object_put::{
     NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_found_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
-use super::{Context, access, acl, metadata, object_lock, range, xml_response};
+use super::{Context, access, acl, lifecycle, metadata, object_lock, range, xml_response};
 use crate::codec::digest::{Checksum, ChecksumType};
 use crate::codec::time::iso8601;
 use crate::codec::xml_writer::XmlWriter;
@@ -148,6 +148,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let mut response = copied(&record);
     push_found_version_id(&mut response, ctx.bucket(), &record.head);
     push_source_version(&mut response, &found);
+    lifecycle::push_expiration(ctx, &mut response, ctx.key(), &record);
     Ok(response)
 }
 

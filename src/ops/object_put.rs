@@ -4,7 +4,7 @@
 use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, metadata, object_lock, ownership};
+use super::{Context, lifecycle, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::hex;
 use crate::error::{Code, Error, Result};
@@ -60,6 +60,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", committed.head.etag));
     push_checksum(&mut response, &committed);
     push_version_id(&mut response, ctx.bucket(), &committed.head);
+    lifecycle::push_expiration(ctx, &mut response, ctx.key(), &committed);
     Ok(response)
 }
 

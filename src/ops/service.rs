@@ -70,6 +70,10 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// Told of every body that a commit put on the to-delete list.
     pub discard: Box<dyn Fn(Piece) + Send + Sync>,
+    /// Lets one lifecycle walk run at a time.
+    pub lifecycle: crate::lifecycle::Turn,
+    /// The way into the access logs of buckets.
+    pub access_log: crate::access_log::AccessLog,
     /// Decoded bucket records, each valid while the stored bytes are the same.
     buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
 }
@@ -92,6 +96,8 @@ impl Service {
             locations: HashMap::new(),
             hosts,
             discard,
+            lifecycle: crate::lifecycle::Turn::default(),
+            access_log: crate::access_log::AccessLog::default(),
             buckets: RwLock::default(),
         }
     }

@@ -10,7 +10,9 @@ mod access; // lists, policies, ownership, who pays
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
+mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
+mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod object_lock; // retention, legal hold, and what they forbid
