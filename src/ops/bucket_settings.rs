@@ -51,8 +51,6 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 
 /// What S3 answers for a setting that was never made.
 enum Unset {
-    /// An error.
-    Error(Code),
     /// An empty document of this root.
     Empty(&'static str),
     /// A document with this content.
@@ -76,7 +74,6 @@ pub fn get_unset(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         Ok(xml_response(200, xml.end(root)))
     };
     match UNSET.iter().find(|(name, _)| *name == sub).map(|(_, unset)| unset) {
-        Some(Unset::Error(code)) => Err(Error::new(*code).field("BucketName", ctx.bucket_name().as_str())),
         Some(Unset::Empty(root)) => document(root, ""),
         Some(Unset::Document(root, content)) => document(root, content),
         None => Err(Code::NotImplemented.into()),
