@@ -3,19 +3,13 @@
 //! [`Server`] is the whole server as a value, for the binary and for tests alike; [`run`] is the
 //! process around it.
 
-use crate::config::{Backend, Config, folders};
+use crate::config::{Config, folders};
 use crate::http::engine;
 use crate::log::{Level, Log};
-use crate::model::keys;
-use crate::model::object::Piece;
 use crate::ops::service::Service;
 use crate::s3::S3;
 use crate::signals::Stop;
-use crate::storage::file_blobs::FileBlobs;
-use crate::storage::file_meta::{FileMeta, FileMetaOptions};
-use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
-use crate::storage::sweep::DeleteQueue;
-use crate::storage::{BlobStore, MetaStore, StorageError, Visit};
+use crate::stores::Stores;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -84,51 +78,11 @@ fn engine_limits() -> crate::http::limits::Limits {
 }
 
 fn open_service(config: Config) -> Result<Service, String> {
-    let budget = Budget::new(u64::MAX);
-    let meta: Arc<dyn MetaStore> = match config.metadata {
-        Backend::Memory => Arc::new(MemoryMeta::new(budget.clone())),
-        _ => Arc::new(
-            FileMeta::open(&config.metadata_path, FileMetaOptions::new(config.sync))
-                .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?,
-        ),
-    };
-    let blobs: Arc<dyn BlobStore> = match config.data {
-        Backend::Memory => Arc::new(MemoryBlobs::new(budget)),
-        _ => Arc::new(
-            FileBlobs::open(&config.data_path, config.sync)
-                .map_err(|error| format!("{}: {error}", config.data_path.display()))?,
-        ),
-    };
-    let deletes = DeleteQueue::start(blobs.clone(), meta.clone())
-        .map_err(|error| format!("cannot start the deleting thread: {error}"))?;
-    feed_leftovers(meta.as_ref(), &deletes)
-        .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
-    let discard = Box::new(move |piece: Piece| {
-        let record_key = keys::garbage(&piece.location, &piece.id);
-        deletes.push(piece.id, record_key);
-    });
-    Ok(Service::new(config, meta, blobs, discard))
-}
-
-/// Hands what an earlier run left on the to-delete list to the deleting thread, a page at a time.
-fn feed_leftovers(meta: &dyn MetaStore, deletes: &DeleteQueue) -> Result<(), StorageError> {
-    const PAGE: usize = 1_000;
-    let range = keys::all_garbage();
-    let mut start = range.start.clone();
-    loop {
-        let mut page: Vec<Vec<u8>> = Vec::new();
-        meta.scan(&start..&range.end, &mut |key, _| {
-            page.push(key.to_vec());
-            if page.len() < PAGE { Visit::Next } else { Visit::Stop }
-        })?;
-        let Some(last) = page.last() else { return Ok(()) };
-        start = [last.as_slice(), b"\0"].concat();
-        for key in page {
-            if let Some((_, id)) = keys::split_garbage(&key) {
-                deletes.push(id, key);
-            }
-        }
-    }
+    let stores = Stores::open(&config)?;
+    let discard = stores.start_deleting()?;
+    let mut service = Service::new(config, stores.meta, stores.blobs, discard);
+    service.locations = stores.locations;
+    Ok(service)
 }
 
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {

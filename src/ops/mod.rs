@@ -30,6 +30,7 @@ pub mod checksum;
 pub mod conditions;
 pub mod list;
 pub mod list_uploads;
+pub mod location;
 pub mod metadata;
 pub mod multipart;
 pub mod object_copy;

@@ -9,6 +9,7 @@ mod harness; // a server per backend and a signing client
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod list; // pages, prefixes, delimiters, markers
+mod locations; // where bytes go
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod protocol; // raw sockets: HTTP itself
