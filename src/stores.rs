@@ -12,6 +12,7 @@ use crate::ops::service::unreserve;
 use crate::storage::file_blobs::FileBlobs;
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
+use crate::storage::sproxyd::{self, SproxydBlobs};
 use crate::storage::sweep::DeleteQueue;
 use crate::storage::{BlobStore, MetaStore, Outcome, StorageError, Visit};
 use std::collections::HashMap;
@@ -100,6 +101,10 @@ fn open_locations(
         let store: Arc<dyn BlobStore> = match location.kind.as_str() {
             "mem" => memory.clone(),
             "file" => files.clone(),
+            "scality" => {
+                let settings = sproxyd::Settings::from_details(&location.details);
+                Arc::new(SproxydBlobs::new(&settings.map_err(|error| format!("location {name}: {error}"))?))
+            }
             kind => return Err(format!("location {name}: type {kind} is not built")),
         };
         Ok((name.clone(), store))

@@ -23,6 +23,8 @@ pub mod journal;
 pub mod layout;
 pub mod memory;
 pub mod recent;
+pub mod remote;
+pub mod sproxyd;
 pub mod sweep;
 
 /// How much a write promises when it returns.

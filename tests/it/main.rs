@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness; // a server per backend and a signing client
+mod stand_in; // remote stores, played
 
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
@@ -14,4 +15,5 @@ mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
-mod signature; // who is let in
+mod signature;
+mod sproxyd; // a RING as a location, and its failures // who is let in
