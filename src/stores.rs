@@ -12,6 +12,7 @@ use crate::ops::service::unreserve;
 use crate::storage::file_blobs::FileBlobs;
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
+use crate::storage::s3_upstream::{self, S3Blobs};
 use crate::storage::sproxyd::{self, SproxydBlobs};
 use crate::storage::sweep::DeleteQueue;
 use crate::storage::{BlobStore, MetaStore, Outcome, StorageError, Visit};
@@ -104,6 +105,10 @@ fn open_locations(
             "scality" => {
                 let settings = sproxyd::Settings::from_details(&location.details);
                 Arc::new(SproxydBlobs::new(&settings.map_err(|error| format!("location {name}: {error}"))?))
+            }
+            "aws_s3" => {
+                let settings = s3_upstream::Settings::from_details(&location.details);
+                Arc::new(S3Blobs::new(settings.map_err(|error| format!("location {name}: {error}"))?))
             }
             kind => return Err(format!("location {name}: type {kind} is not built")),
         };

@@ -24,6 +24,7 @@ pub mod layout;
 pub mod memory;
 pub mod recent;
 pub mod remote;
+pub mod s3_upstream;
 pub mod sproxyd;
 pub mod sweep;
 

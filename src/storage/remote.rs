@@ -280,7 +280,8 @@ impl<'b> Outgoing<'b> {
         matches!(self.rest, Rest::Nothing).then_some(&self.head)
     }
 
-    fn is_repeatable(&self) -> bool {
+    /// Whether the body can be sent again.
+    pub fn is_repeatable(&self) -> bool {
         !matches!(self.rest, Rest::Stream(_))
     }
 
