@@ -89,6 +89,7 @@ def arguments():
     parser.add_argument("--dir", type=Path, help="where the servers keep their files (default: the system's)")
     parser.add_argument("--json", type=Path, help="write all results there, too")
     args = parser.parse_args()
+    args.binary = args.binary.resolve()
     args.rounds = args.rounds or (1 if args.quick else 5)
     args.seconds = args.seconds or (0.5 if args.quick else 2)
     args.starts = 5 if args.quick else 31
@@ -212,7 +213,7 @@ class S3pail(Server):
         self.name = f"s3pail {backend}"
         folder.mkdir()
         self.log = folder / "log"
-        self.start([binary.resolve(), *server_options(backend, folder)], self.log, folder)
+        self.start([binary, *server_options(backend, folder)], self.log, folder)
         self.address = self.wait_until(self.announced)
 
     def announced(self):

@@ -11,6 +11,7 @@ pub mod codec;
 pub mod config;
 pub mod error;
 pub mod healthcheck;
+pub mod housekeeping;
 pub mod http;
 pub mod log;
 pub mod model;

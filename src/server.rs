@@ -4,7 +4,14 @@
 //! process around it.
 
 use crate::config::{Config, folders};
-use crate::http::engine;
+use crate::http::engine::Options;
+// The feature decides at compile time which engine serves; both have the same two items.
+use crate::housekeeping::{self, Sweep};
+#[cfg(not(feature = "tiny-http"))]
+use crate::http::engine as http_engine;
+use crate::http::limits::Limits;
+#[cfg(feature = "tiny-http")]
+use crate::http::tiny as http_engine;
 use crate::log::{Level, Log};
 use crate::ops::service::Service;
 use crate::s3::S3;
@@ -25,9 +32,10 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
-    engine: engine::Running,
+    engine: http_engine::Running,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
+    sweep: Option<Sweep>,
 }
 
 impl Server {
@@ -42,13 +50,15 @@ impl Server {
         }
         let listeners = bind(&config.listen)?;
         let workers = config.workers;
-        let service = Arc::new(open_service(config)?);
+        let stores = Stores::open(&config)?;
+        let sweep = stores.sweep_after_crash(&log)?;
+        let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log));
-        let options = engine::Options { workers, limits: engine_limits() };
-        let engine = engine::serve(listeners, options, handler)
+        let options = Options { workers, limits: Limits::default() };
+        let engine = http_engine::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, service, addresses })
+        Ok(Server { engine, service, addresses, sweep })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -67,22 +77,13 @@ impl Server {
     /// # Errors
     /// A sentence about the store that could not be synced.
     pub fn stop(self, grace: Duration) -> Result<(), String> {
-        self.engine.stop(grace);
-        let synced = self.service.blobs.sync().and_then(|()| self.service.meta.sync());
+        let drained = self.engine.stop(grace);
+        let swept = self.sweep.is_none_or(Sweep::end);
+        let Service { meta, blobs, .. } = self.service.as_ref();
+        let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
+        let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
     }
-}
-
-fn engine_limits() -> crate::http::limits::Limits {
-    crate::http::limits::Limits::default()
-}
-
-fn open_service(config: Config) -> Result<Service, String> {
-    let stores = Stores::open(&config)?;
-    let discard = stores.start_deleting()?;
-    let mut service = Service::new(config, stores.meta, stores.blobs, discard);
-    service.locations = stores.locations;
-    Ok(service)
 }
 
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {

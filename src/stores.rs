@@ -6,9 +6,11 @@
 //! other one is a client of its own.
 
 use crate::config::{Backend, Config, Location};
+use crate::housekeeping::{self, Sweep};
+use crate::log::Log;
 use crate::model::keys;
 use crate::model::object::Piece;
-use crate::ops::service::unreserve;
+use crate::ops::service::{Service, unreserve};
 use crate::storage::file_blobs::FileBlobs;
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
@@ -25,6 +27,8 @@ pub struct Stores {
     pub meta: Arc<dyn MetaStore>,
     /// Bodies that name no location.
     pub blobs: Arc<dyn BlobStore>,
+    /// The same as `blobs`, when it is a folder of files.
+    folder: Option<Arc<FileBlobs>>,
     /// Bodies by location.
     pub locations: HashMap<String, Arc<dyn BlobStore>>,
 }
@@ -36,20 +40,25 @@ impl Stores {
     /// A sentence that says what cannot be opened, and why.
     pub fn open(config: &Config) -> Result<Stores, String> {
         let budget = Budget::new(u64::MAX);
-        let meta: Arc<dyn MetaStore> = match config.metadata {
-            Backend::Memory => Arc::new(MemoryMeta::new(budget.clone())),
-            _ => Arc::new(
-                FileMeta::open(&config.metadata_path, FileMetaOptions::new(config.sync))
-                    .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?,
-            ),
-        };
-        let memory: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new(budget));
+        let memory: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new(budget.clone()));
+        let mut folder = None;
         let blobs: Arc<dyn BlobStore> = match config.stores_body_files() {
             false => memory.clone(),
-            true => Arc::new(
-                FileBlobs::open(&config.data_path, config.sync)
-                    .map_err(|error| format!("{}: {error}", config.data_path.display()))?,
-            ),
+            true => {
+                let files = FileBlobs::open(&config.data_path, config.sync)
+                    .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
+                folder.insert(Arc::new(files)).clone()
+            }
+        };
+        let meta: Arc<dyn MetaStore> = match config.metadata {
+            Backend::Memory => Arc::new(MemoryMeta::new(budget)),
+            _ => {
+                let options =
+                    FileMetaOptions { blobs: Some(blobs.clone()), ..FileMetaOptions::new(config.sync) };
+                let records = FileMeta::open(&config.metadata_path, options)
+                    .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?;
+                Arc::new(records)
+            }
         };
         let locations = match config.data {
             Backend::Memory => HashMap::new(),
@@ -57,7 +66,30 @@ impl Stores {
             Backend::File => file_locations(config, &blobs),
             Backend::Multiple => open_locations(config, &blobs, &memory)?,
         };
-        Ok(Stores { meta, blobs, locations })
+        Ok(Stores { meta, blobs, folder, locations })
+    }
+
+    /// Starts the sweep, unless the last run ended in order or there is nothing that outlives a run.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn sweep_after_crash(&self, log: &Arc<Log>) -> Result<Option<Sweep>, String> {
+        let clean = housekeeping::take_clean_mark(self.meta.as_ref())
+            .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
+        let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
+        let sweep = Sweep::start(self.meta.clone(), folder.clone(), log.clone());
+        sweep.map(Some).map_err(|error| format!("cannot start the sweep: {error}"))
+    }
+
+    /// Makes them a service.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn into_service(self, config: Config) -> Result<Service, String> {
+        let discard = self.start_deleting()?;
+        let mut service = Service::new(config, self.meta, self.blobs, discard);
+        service.locations = self.locations;
+        Ok(service)
     }
 
     /// Starts to delete in the background what commits put on the to-delete list, beginning with what
@@ -65,7 +97,7 @@ impl Stores {
     ///
     /// # Errors
     /// A sentence that says what failed.
-    pub fn start_deleting(&self) -> Result<Box<dyn Fn(Piece) + Send + Sync>, String> {
+    fn start_deleting(&self) -> Result<Box<dyn Fn(Piece) + Send + Sync>, String> {
         let mut queues = Queues::default();
         let failed = |error| format!("cannot start the deleting thread: {error}");
         for (name, blobs) in std::iter::once(("", &self.blobs)).chain(each(&self.locations)) {

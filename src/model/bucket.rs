@@ -1,6 +1,7 @@
 //! The record of a bucket: its owner and its settings.
 
 use super::acl::Acl;
+use super::lock::DefaultRetention;
 use crate::storage::StorageError;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,12 @@ pub struct BucketRecord {
     /// Whether object lock was enabled.
     #[serde(default)]
     pub object_lock: bool,
+    /// The retention of new versions that bring none; only with object lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_retention: Option<DefaultRetention>,
+    /// Its tags in the order given, if a set was put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<(String, String)>>,
 }
 
 impl BucketRecord {

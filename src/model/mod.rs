@@ -13,6 +13,7 @@ pub mod bucket;
 pub mod codec;
 pub mod keys;
 pub mod listing;
+pub mod lock;
 pub mod multipart;
 pub mod object;
 

@@ -3,6 +3,7 @@
 use super::SortedId;
 use super::acl::Acl;
 use super::codec::{Decoder, Encoder, Result};
+use super::lock::ObjectLock;
 use crate::codec::digest::{ChecksumAlgorithm, ChecksumType};
 use crate::storage::{BlobId, StorageError};
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,9 @@ pub struct ObjectDetail {
     /// The grants; empty means private.
     #[serde(default, skip_serializing_if = "acl_is_empty")]
     pub acl: Acl,
+    /// Retention and legal hold.
+    #[serde(default, skip_serializing_if = "ObjectLock::is_empty")]
+    pub lock: ObjectLock,
     /// Where the bytes are, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pieces: Vec<Piece>,

@@ -122,6 +122,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         location,
         versioning: if object_lock { Versioning::Enabled } else { Versioning::Unversioned },
         object_lock,
+        ..BucketRecord::default()
     };
     let name = ctx.bucket_name();
     for _ in 0..COMMIT_TRIES_MAX {

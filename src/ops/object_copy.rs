@@ -12,7 +12,7 @@ use super::object_put::{
     NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
-use super::{Context, access, acl, location, metadata, range, xml_response};
+use super::{Context, access, acl, location, metadata, object_lock, range, xml_response};
 use crate::codec::digest::{Checksum, ChecksumType};
 use crate::codec::time::iso8601;
 use crate::codec::xml_writer::XmlWriter;
@@ -147,14 +147,18 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     Ok(response)
 }
 
-/// The metadata, tags and grants of the copy. Grants are never copied.
+/// The metadata, tags, grants and locks of the copy. Grants and locks are never copied.
 fn new_detail(
     ctx: &Context<'_>,
     source: &ObjectDetail,
     replace_metadata: bool,
     replace_tags: bool,
 ) -> Result<ObjectDetail> {
-    let mut detail = ObjectDetail { acl: acl::of_new_object(ctx)?, ..ObjectDetail::default() };
+    let mut detail = ObjectDetail {
+        acl: acl::of_new_object(ctx)?,
+        lock: object_lock::of_new_object(ctx)?,
+        ..ObjectDetail::default()
+    };
     if replace_metadata {
         detail.headers = metadata::read_system(ctx.headers)?;
         detail.metadata = metadata::read_user(ctx.headers)?;

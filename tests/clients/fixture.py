@@ -138,13 +138,14 @@ def same_tree(what, folder, contents):
         same(f"{what}: {name!r}", got[name], data)
 
 
-def run(*command, stdin=None, may_fail=False):
+def run(*command, stdin=None):
     """Runs a client; returns its standard output as bytes. Its exit status decides."""
     done = subprocess.run([str(c) for c in command], input=stdin, capture_output=True, cwd=WORK,
                           timeout=COMMAND_TIMEOUT_S, check=False)
-    if done.returncode != 0 and not may_fail:
+    if done.returncode != 0:
         shown = " ".join(str(c) for c in command)
-        raise Failure(f"exit status {done.returncode} of: {shown[:500]}\n{tail(done.stdout)}\n{tail(done.stderr)}")
+        output = tail(done.stdout) + "\n" + tail(done.stderr)
+        raise Failure(f"exit status {done.returncode} of: {shown[:500]}\n{output}")
     return done.stdout
 
 

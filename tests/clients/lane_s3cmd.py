@@ -14,6 +14,7 @@ guess_mime_type = False
 multipart_chunk_size_mb = 8
 multipart_copy_chunk_size_mb = 16
 progress_meter = False
+max_retries = 1
 """
 S3 = f"s3://{BUCKET}"
 

@@ -10,7 +10,7 @@ S3 = f"s3://{BUCKET}"
 
 
 def s5cmd(*arguments, stdin=None):
-    return run(f.BIN / "python", f.BIN / "s5cmd", "--endpoint-url", f.ENDPOINT, "--retry-count", "2", *arguments,
+    return run(f.BIN / "python", f.BIN / "s5cmd", "--endpoint-url", f.ENDPOINT, "--retry-count", "0", *arguments,
                stdin=stdin)
 
 

@@ -33,7 +33,8 @@ LANE_TIMEOUT_S = 600
 INSTALL_TIMEOUT_S = 600
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 20
-LOG_LINES_SHOWN = 40
+LOG_LINES_SHOWN = 30
+LOG_LINE_CHARS_MAX = 400
 # The oldest Node that the pinned version of the AWS SDK for JavaScript v3 supports.
 JS3_NODE_MIN = 20
 
@@ -84,6 +85,7 @@ def arguments():
     parser.add_argument("--keep", action="store_true", help="keep the logs of a run that passed, too")
     parser.add_argument("--one-at-a-time", action="store_true", help="one backend after the other")
     args = parser.parse_args()
+    args.binary = args.binary.resolve()
     if args.endpoint and not is_loopback(urlsplit(args.endpoint).hostname):
         parser.error("--endpoint must be a loopback address")
     if not args.endpoint and not args.binary.is_file():
@@ -301,7 +303,8 @@ def environment(endpoint, work, seed):
 
 
 def last_lines(path):
-    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+    lines = path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+    return "\n".join(line[:LOG_LINE_CHARS_MAX] for line in lines)
 
 
 PRINTING = threading.Lock()

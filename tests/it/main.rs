@@ -16,5 +16,6 @@ mod object; // put, get, head, copy, delete, conditions, checksums
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
-mod signature;
-mod sproxyd; // a RING as a location, and its failures // who is let in
+mod signature; // who is let in
+mod sproxyd; // a RING as a location, and its failures
+mod storage; // the conformance suite of the backends
