@@ -307,7 +307,7 @@ impl<'b> Outgoing<'b> {
     /// Demands that the body has ended, which also makes its source verify it.
     fn end(&mut self) -> io::Result<()> {
         let Rest::Stream(body) = &mut self.rest else { return Ok(()) };
-        match body.read(&mut [0])? {
+        match read_some(body, &mut [0])? {
             0 => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the body is longer than was declared")),
         }
@@ -331,12 +331,22 @@ fn spool(head: &[u8], body: &mut dyn Read) -> std::result::Result<(File, u64), W
     let mut length = head.len() as u64;
     let mut buffer = vec![0; SMALL_BODY_BYTES_MAX];
     loop {
-        match body.read(&mut buffer).map_err(WriteError::Body)? {
+        match read_some(body, &mut buffer).map_err(WriteError::Body)? {
             0 => return Ok((file, length)),
             count => {
                 file.write_all(&buffer[..count]).map_err(store)?;
                 length += count as u64;
             }
+        }
+    }
+}
+
+/// One read that an interruption does not end.
+fn read_some(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
         }
     }
 }
@@ -357,7 +367,7 @@ impl Read for Source<'_> {
         if room == 0 {
             return Ok(0);
         }
-        let count = match self.reader.read(&mut buffer[..room]) {
+        let count = match read_some(&mut self.reader, &mut buffer[..room]) {
             Ok(0) => {
                 Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body is shorter than was declared"))
             }

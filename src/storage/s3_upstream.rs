@@ -170,6 +170,15 @@ impl S3Blobs {
     }
 }
 
+/// Whether a text ends as the keys that are made here do. Nothing else becomes part of a URL; the empty
+/// text would name the bucket.
+fn is_key(id: &BlobId) -> bool {
+    let end = id.0.rsplit_once('/').map_or("", |(_, end)| end);
+    id.0.len() <= KEY_BYTES_MAX
+        && end.len() == KEY_END_BYTES - 1
+        && end.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 impl Client {
     /// A new key: what can be read of it, cut where it would be too long, and the random end.
     fn new_key(&self, hint: &BlobHint<'_>) -> BlobId {
@@ -370,10 +379,16 @@ impl BlobStore for S3Blobs {
     }
 
     fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        if !is_key(id) {
+            return Ok(None);
+        }
         Resuming::open(&self.client, id, range)
     }
 
     fn delete(&self, id: &BlobId) -> Result<()> {
+        if !is_key(id) {
+            return Ok(());
+        }
         self.client.delete(id).map_err(Failure::into_storage)
     }
 
@@ -459,7 +474,7 @@ mod tests {
             let client = client(json!({ "bucketMatch": bucket_match }));
             let hint = BlobHint { bucket: "bucket", key, owner: "o", length: None };
             let one = client.new_key(&hint).0;
-            assert!(one.starts_with(start) && one.len() <= KEY_BYTES_MAX, "{one}");
+            assert!(one.starts_with(start) && is_key(&BlobId(one.clone())), "{one}");
             assert_ne!(one, client.new_key(&hint).0);
             if key != long {
                 assert_eq!(one.len(), start.len() + 32, "{one}");

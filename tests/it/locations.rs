@@ -32,10 +32,11 @@ pub fn multiple(locations: &[(&str, Location)]) -> TestServer {
     TestServer::start("multiple", config, Some(folder))
 }
 
+/// How many bodies a store has, without the short one that pairs it with its records.
 fn stored(blobs: &Arc<dyn BlobStore>) -> usize {
-    let mut count = 0;
-    blobs.list(&mut |_| count += 1).unwrap();
-    count
+    let mut ids = Vec::new();
+    blobs.list(&mut |id| ids.push(id)).unwrap();
+    ids.iter().filter(|id| matches!(blobs.read(id, 0..100), Ok(Some(_)))).count()
 }
 
 /// How many bodies are in memory and in files.
@@ -246,7 +247,11 @@ fn health_has_an_entry_for_each_location() {
     for_each_backend(|server| {
         let reply = server.anonymous().get("/_/healthcheck/deep").expect(200);
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
-        let name = if server.backend == "memory" { "mem" } else { "file" };
+        let name = match server.backend {
+            "memory" => "mem",
+            "file" => "file",
+            _ => "us-east-1",
+        };
         assert_eq!(body[name]["code"], 200, "{body}");
     });
 }

@@ -128,7 +128,7 @@ fn saying(answer: &'static str) -> SocketAddr {
 
 #[test]
 fn answers_that_do_not_fit_are_errors() {
-    let id = BlobId("bucket/key/0".to_owned());
+    let id = BlobId(format!("bucket/key/{}", "0".repeat(32)));
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
         "HTTP/1.1 206 Partial Content\r\nContent-Length: 4\r\nContent-Range: bytes 3-6/10\r\n\r\nabcd",
