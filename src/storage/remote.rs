@@ -315,7 +315,7 @@ impl<'b> Outgoing<'b> {
 
     /// The MD5 of what was sent, in hexadecimal; once.
     pub fn take_md5(&mut self) -> String {
-        hex(&self.hasher.take().unwrap_or_else(Md5Hasher::new).finish())
+        hex(&self.hasher.take().unwrap_or_default().finish())
     }
 }
 

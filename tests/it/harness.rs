@@ -72,9 +72,11 @@ pub struct TestServer {
     pub backend: &'static str,
 }
 
+type Start = fn() -> TestServer;
+
 /// What starts a server on each backend. The first two are run always, the others where
 /// `S3PAIL_TEST_BACKENDS` asks for them.
-const BACKENDS: [(&str, fn() -> TestServer); 5] = [
+const BACKENDS: [(&str, Start); 5] = [
     ("memory", TestServer::memory),
     ("file", TestServer::file),
     ("multiple", TestServer::multiple),

@@ -1,8 +1,10 @@
 //! Where bytes go: the choice of a location, copies and uploads across locations, health by location.
 
-use super::harness::{Folder, Reply, TestServer, for_each_backend, wait_until};
+use super::harness::{DEADLINE, Folder, Reply, TestServer, for_each_backend, wait_until};
+use super::stand_in::sproxyd::{Node, Ring};
 use s3pail::config::{Backend, Config, Location};
-use s3pail::storage::BlobStore;
+use s3pail::model::object::Piece;
+use s3pail::storage::{Batch, BlobId, BlobStore, Outcome};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -254,4 +256,44 @@ fn health_has_an_entry_for_each_location() {
         };
         assert_eq!(body[name]["code"], 200, "{body}");
     });
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_deleted_and_cannot_be_published() {
+    let ring = Arc::new(Ring::default());
+    let node = Node::start(&ring);
+    let folder = Folder::new();
+    let details =
+        json!({ "connector": { "sproxyd": { "bootstrap": [node.address.to_string()], "chordCos": 3 } } });
+    let mut config = Config {
+        data: Backend::Multiple,
+        metadata: Backend::File,
+        data_path: folder.0.join("data"),
+        metadata_path: folder.0.join("metadata"),
+        sync: s3pail::storage::SyncMode::None,
+        ..Config::in_memory()
+    };
+    config.locations.insert("ring".to_owned(), location("scality", details));
+    let start = || {
+        let log = Arc::new(s3pail::log::Log::off());
+        s3pail::server::Server::start(config.clone(), log).unwrap()
+    };
+    // The record and the body of a PUT whose process was killed before its commit.
+    let server = start();
+    let id = BlobId(format!("{}590000003{}", "0".repeat(30), "0"));
+    let piece = Piece { id: id.clone(), size: 1, inline: false, location: "ring".to_owned() };
+    server.service().reserve(&piece).unwrap();
+    ring.keys.lock().unwrap().insert(id.0.clone(), b"x".to_vec());
+    let mut publishing = Batch::new();
+    server.service().publish_in(&mut publishing, std::slice::from_ref(&piece)).unwrap();
+    server.stop(DEADLINE).unwrap();
+
+    let server = start();
+    wait_until("the body is deleted", || ring.keys.lock().unwrap().is_empty());
+    let service = server.service();
+    let outcome = service.commit(publishing).unwrap();
+    assert_eq!(outcome, Outcome::Conflict, "a body that was taken for a left-over was published");
+    assert!(service.publish_in(&mut Batch::new(), &[piece]).is_err());
+    server.stop(DEADLINE).unwrap();
+    ring.check();
 }
