@@ -9,7 +9,7 @@ use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
 use super::object_put::{
-    NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_version_id, receive_copy,
+    NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_found_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
 use super::{Context, access, acl, location, metadata, object_lock, range, xml_response};
@@ -69,9 +69,10 @@ struct Found {
 }
 
 /// Finds the source of a copy, with the same checks as a read of it.
-fn find_source(ctx: &Context<'_>) -> Result<Found> {
+fn find_source(ctx: &Context<'_>, with_tags: bool) -> Result<Found> {
     let source = Source::parse(ctx.header("x-amz-copy-source").unwrap_or(""))?;
     let bucket = ctx.service.find_bucket(&source.bucket)?.ok_or_else(|| no_such_bucket(&source.bucket))?;
+    access::check_expected_source_owner(ctx, &bucket)?;
     let found = find_version(ctx.service, &bucket, &source.key, source.version.as_deref())?;
     let record = match found {
         Some(record) if !record.head.delete_marker => record,
@@ -80,13 +81,13 @@ fn find_source(ctx: &Context<'_>) -> Result<Found> {
                 "The source of a copy request may not specifically refer to a delete marker by version id.";
             return Err(Error::with_message(Code::InvalidRequest, message));
         }
-        _ if !access::may_list(&bucket, ctx.identity) => return Err(Code::AccessDenied.into()),
+        _ if !access::may_list(ctx, &bucket, &source.key)? => return Err(Code::AccessDenied.into()),
         _ if source.version.is_some() => {
             return Err(Error::new(Code::NoSuchVersion).field("Key", source.key.as_str()));
         }
         _ => return Err(Error::new(Code::NoSuchKey).field("Key", source.key.as_str())),
     };
-    access::may_read(ctx, &record)?;
+    access::may_copy_from(ctx, &bucket, (&source.key, source.version.as_deref()), &record, with_tags)?;
     check_copy_source(ctx.headers, &Target::of(&record.head))?;
     Ok(Found { source, bucket, record })
 }
@@ -94,10 +95,11 @@ fn find_source(ctx: &Context<'_>) -> Result<Found> {
 /// Opens the bytes of a source; looks for it again if it was replaced meanwhile.
 fn open_source(
     ctx: &Context<'_>,
+    with_tags: bool,
     range_of: &dyn Fn(&Found) -> Result<Range<u64>>,
 ) -> Result<(Found, PieceReader, u64)> {
     for _ in 0..COPY_TRIES_MAX {
-        let found = find_source(ctx)?;
+        let found = find_source(ctx, with_tags)?;
         let range = range_of(&found)?;
         let length = range.end - range.start;
         if let Some(reader) = PieceReader::open(ctx.service, &found.record.detail.pieces, range)? {
@@ -114,7 +116,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let storage_class = metadata::storage_class(ctx)?;
     let algorithm = requested_algorithm(ctx.headers)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
-    let (found, mut reader, length) = open_source(ctx, &|found| {
+    let (found, mut reader, length) = open_source(ctx, !replace_tags, &|found| {
         refuse_unchanged(ctx, found, replace_metadata, &storage_class)?;
         if found.record.head.size > PUT_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
@@ -125,6 +127,9 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let source = &found.record;
     let mut detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
     let location = location::of_new_object(ctx, &detail.metadata)?;
+    if !replace_tags && !detail.tags.is_empty() {
+        access::may_write_tags(ctx, &detail.tags)?;
+    }
     let algorithm = algorithm.or(source.head.checksum.map(|(algorithm, _)| algorithm));
     let received = receive_copy(ctx, &mut reader, length, algorithm, &location)?;
     detail.pieces = received.pieces();
@@ -142,7 +147,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let record =
         commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = copied(&record);
-    push_version_id(&mut response, ctx.bucket(), &record.head);
+    push_found_version_id(&mut response, ctx.bucket(), &record.head);
     push_source_version(&mut response, &found);
     Ok(response)
 }
@@ -240,10 +245,11 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
     let id = parse_upload_id(ctx.param("uploadId").unwrap_or(""))?;
     let (_, upload, _) = find_upload(ctx)?;
+    access::may_continue(ctx, &upload)?;
     let upload_checksum = checksum_of(&upload);
     // A copied part brings no value of its own: S3 computes the one the upload needs.
     let algorithm = part_algorithm(upload_checksum, upload_checksum.map(|checksum| checksum.algorithm))?;
-    let (found, mut reader, length) = open_source(ctx, &|found| {
+    let (found, mut reader, length) = open_source(ctx, false, &|found| {
         let range = range::copy_source(ctx.headers, found.record.head.size)?;
         if range.end - range.start > PUT_BYTES_MAX {
             return Err(Code::EntityTooLarge.into());

@@ -2,7 +2,7 @@
 //!
 //! Source: S3 API reference, GetObject and HeadObject.
 
-use super::object_put::push_checksum;
+use super::object_put::{push_checksum, push_found_version_id};
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
@@ -10,7 +10,6 @@ use super::{Context, access, checksum, conditions, metadata, object_lock};
 use crate::codec::time;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Response, ResponseBody};
-use crate::model::bucket::Versioning;
 use crate::model::object::{ObjectRecord, Piece};
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{BlobStore, MetaStore};
@@ -64,14 +63,14 @@ pub fn find(ctx: &Context<'_>) -> Result<ObjectRecord> {
     let version = ctx.param("versionId");
     let found = find_version(ctx.service, bucket, ctx.key(), version)?;
     let Some(record) = found else {
-        return Err(if access::may_list(bucket, ctx.identity) {
+        return Err(if access::may_list(ctx, bucket, ctx.key())? {
             missing(ctx.key(), version)
         } else {
             Code::AccessDenied.into()
         });
     };
     if record.head.delete_marker {
-        return Err(delete_marker_error(ctx, &record, version.is_some()));
+        return Err(delete_marker_error(ctx, &record, version.is_some())?);
     }
     access::may_read(ctx, &record)?;
     Ok(record)
@@ -88,16 +87,19 @@ pub fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
 }
 
 /// What a read is told that found a delete marker: by its id, or as the newest version.
-pub fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
+///
+/// # Errors
+/// `InternalError` when the bucket's policy cannot be read.
+pub fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Result<Error> {
     if by_id {
-        return delete_marker_refused(ctx, marker);
+        return Ok(delete_marker_refused(ctx, marker));
     }
-    let error = if access::may_list(ctx.bucket(), ctx.identity) {
+    let error = if access::may_list(ctx, ctx.bucket(), ctx.key())? {
         missing(ctx.key(), None)
     } else {
         Code::AccessDenied.into()
     };
-    error.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker.head.version_id())
+    Ok(error.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker.head.version_id()))
 }
 
 /// A delete marker has nothing to read and nothing to change.
@@ -206,9 +208,7 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
     }
     metadata::push(&mut response, &record.detail);
     object_lock::push(&mut response, &record.detail.lock);
-    if ctx.bucket().record.versioning != Versioning::Unversioned {
-        response.push_header("x-amz-version-id", head.version_id());
-    }
+    push_found_version_id(&mut response, ctx.bucket(), head);
     if !head.storage_class.is_empty() {
         response.push_header("x-amz-storage-class", head.storage_class.clone());
     }
@@ -271,10 +271,10 @@ pub fn open(service: &Service, record: &ObjectRecord, range: Range<u64>) -> Resu
     if length == 0 {
         return Ok(Some(ResponseBody::Empty));
     }
-    if let [piece] = record.detail.pieces.as_slice() {
-        if piece.inline {
-            return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
-        }
+    if let [piece] = record.detail.pieces.as_slice()
+        && piece.inline
+    {
+        return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
     }
     let reader = PieceReader::open(service, &record.detail.pieces, range)?;
     Ok(reader.map(|reader| ResponseBody::Stream { length, reader: Box::new(reader) }))

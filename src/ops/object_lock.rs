@@ -5,11 +5,12 @@
 //! GetObjectLockConfiguration, Put- and GetObjectRetention, Put- and GetObjectLegalHold. What a lock
 //! forbids is decided in [`crate::model::lock`], inside the commit that would delete or change.
 
+use super::access::{self, InBody};
 use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::checksum::BodyChecksums;
 use super::object_get::{delete_marker_refused, find_version, missing};
 use super::object_update::{update_version, updated};
-use super::{Context, read_verified_body, xml_response};
+use super::{Context, condition_keys, read_verified_body, xml_response};
 use crate::codec::clock::Millis;
 use crate::codec::time::{iso8601, parse_iso8601};
 use crate::codec::xml_reader::{self, Element, malformed};
@@ -105,6 +106,7 @@ pub fn get_configuration(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 pub fn put_retention(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_lock(ctx)?;
     let wanted = parse_retention(&read_verified_body(ctx, body, SMALL_BODY_BYTES_MAX)?, ctx.now)?;
+    may_retain(ctx, wanted)?;
     let governance = governance(ctx);
     let record = update_version(ctx, ctx.key(), ctx.param("versionId"), &mut |record| {
         if !may_replace(record.detail.lock.retention, wanted, ctx.now, governance) {
@@ -116,23 +118,38 @@ pub fn put_retention(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     Ok(updated(ctx, 200, &record))
 }
 
+/// Asks for a retention with what policies can ask about it.
+fn may_retain(ctx: &Context<'_>, wanted: Option<Retention>) -> Result<()> {
+    let keys = wanted.map(|wanted| {
+        [
+            ("object-lock-mode", wanted.mode.as_str().to_owned()),
+            ("object-lock-retain-until-date", iso8601(wanted.until_ms)),
+            ("object-lock-remaining-retention-days", condition_keys::remaining_days(ctx, wanted.until_ms)),
+        ]
+    });
+    let keys = keys.as_ref().map_or(&[][..], |keys| &keys[..]);
+    access::may_change(ctx, InBody { keys, ..InBody::default() })
+}
+
 /// Reads a `Retention` document; an empty one takes the retention away.
 fn parse_retention(bytes: &[u8], now: Millis) -> Result<Option<Retention>> {
     let document = xml_reader::parse(bytes)?;
     let root = document.root("Retention")?.only(&["Mode", "RetainUntilDate"])?;
     match (root.one_of("Mode", &LockMode::ALL)?, root.date("RetainUntilDate")?) {
-        (Some(mode), Some(until_ms)) => Ok(Some(Retention { mode, until_ms: in_future(until_ms, now)? })),
+        (Some(mode), Some(until_ms)) => {
+            Ok(Some(Retention { mode, until_ms: in_future("RetainUntilDate", until_ms, now)? }))
+        }
         (None, None) => Ok(None),
         _ => Err(malformed("a retention has Mode and RetainUntilDate")),
     }
 }
 
-fn in_future(until_ms: Millis, now: Millis) -> Result<Millis> {
+fn in_future(argument: &str, until_ms: Millis, now: Millis) -> Result<Millis> {
     if until_ms > now {
         return Ok(until_ms);
     }
     let message = "The retain until date must be in the future!";
-    Err(Error::invalid_argument(UNTIL, &iso8601(until_ms), message))
+    Err(Error::invalid_argument(argument, &iso8601(until_ms), message))
 }
 
 /// GetObjectRetention.
@@ -149,6 +166,8 @@ pub fn get_retention(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 pub fn put_legal_hold(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_lock(ctx)?;
     let hold = parse_legal_hold(&read_verified_body(ctx, body, SMALL_BODY_BYTES_MAX)?)?;
+    let keys = [("object-lock-legal-hold", on_off(hold).to_owned())];
+    access::may_change(ctx, InBody { keys: &keys, ..InBody::default() })?;
     let record = update_version(ctx, ctx.key(), ctx.param("versionId"), &mut |record| {
         record.detail.lock.legal_hold = Some(hold);
         Ok(())
@@ -212,11 +231,12 @@ fn read_headers(ctx: &Context<'_>) -> Result<ObjectLock> {
         (Some(mode), Some(until)) => Some(Retention {
             mode: LockMode::parse(mode)
                 .ok_or_else(|| Error::invalid_argument(MODE, mode, "Unknown wormMode directive."))?,
-            until_ms: in_future(parse_until(until)?, ctx.now)?,
+            until_ms: in_future(UNTIL, parse_until(until)?, ctx.now)?,
         }),
-        _ => {
+        (mode, _) => {
+            let absent = if mode.is_none() { MODE } else { UNTIL };
             let message = format!("{UNTIL} and {MODE} must both be supplied");
-            return Err(Error::with_message(Code::InvalidArgument, message));
+            return Err(Error::with_message(Code::InvalidArgument, message).field("ArgumentName", absent));
         }
     };
     let legal_hold = match ctx.header(LEGAL_HOLD) {
@@ -261,7 +281,8 @@ pub fn push(response: &mut Response, lock: &ObjectLock) {
 }
 
 /// Whether this request overrides governance mode: it must say so, and its sender must be allowed to,
-/// which is the owner of the bucket.
+/// which is the owner of the bucket. S3 refuses the header where a bucket has no object lock; here it
+/// means nothing then, because programs that empty buckets send it always.
 pub fn governance(ctx: &Context<'_>) -> Governance {
     let said = ctx.header(BYPASS).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let account = ctx.identity.account().map(|account| account.canonical_id.as_str());

@@ -4,13 +4,14 @@
 use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, location, metadata, object_lock};
+use super::{Context, location, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::hex;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
+use crate::model::replication::PENDING;
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{Batch, BlobHint, BlobId, Expect, Outcome, Visit, WriteError};
 use std::io::Read;
@@ -25,6 +26,14 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let message = "This operation does not accept a version-id.";
         return Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message));
     }
+    create(ctx, body)
+}
+
+/// Stores an object as the headers of the request describe it, and answers as PutObject does.
+///
+/// # Errors
+/// What the headers mean, and as [`receive`] and [`commit_version`].
+pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut detail = metadata::read(ctx)?;
     let location = location::of_new_object(ctx, &detail.metadata)?;
     let storage_class = metadata::storage_class(ctx)?;
@@ -66,7 +75,7 @@ pub fn require_length(ctx: &Context<'_>) -> Result<()> {
 
 /// The account that will own what this request writes.
 pub fn owner_of_new(ctx: &Context<'_>) -> String {
-    ctx.identity.canonical_id().to_owned()
+    ownership::owner_of_new(ctx).to_owned()
 }
 
 /// Adds the checksum headers of a stored object.
@@ -77,7 +86,14 @@ pub fn push_checksum(response: &mut Response, record: &ObjectRecord) {
     }
 }
 
-/// Adds `x-amz-version-id`, where the bucket has versions.
+/// Adds `x-amz-version-id` of a version that was found (or copied), where the bucket has versions.
+pub fn push_found_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHead) {
+    if bucket.record.versioning != Versioning::Unversioned {
+        response.push_header("x-amz-version-id", head.version_id());
+    }
+}
+
+/// Adds `x-amz-version-id` of a version that was written, where the bucket makes versions.
 pub fn push_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHead) {
     if bucket.record.versioning == Versioning::Enabled || !head.null_version {
         response.push_header("x-amz-version-id", head.version_id());
@@ -303,6 +319,7 @@ pub fn commit_version_with(
         record.head.id = SortedId::new(ctx.now, previous.map(|head| head.id));
         record.head.modified_ms = ctx.now.max(previous.map_or(0, |head| head.modified_ms));
         record.head.null_version = bucket.record.versioning != Versioning::Enabled;
+        record.detail.replication_status = replication_status(&bucket, key, &record);
         if !version.delete_marker {
             let default = bucket.record.default_retention.map(|it| it.starting(record.head.modified_ms));
             record.detail.lock.retention = own_retention.or(default);
@@ -318,6 +335,12 @@ pub fn commit_version_with(
         }
     }
     Err(Code::OperationAborted.into())
+}
+
+/// Delete markers are not marked: whether they are replicated shows on nothing.
+fn replication_status(bucket: &Bucket, key: &ObjectKey, record: &ObjectRecord) -> Option<String> {
+    let replication = bucket.record.replication.as_ref().filter(|_| !record.head.delete_marker)?;
+    replication.applies(key.as_str(), &record.detail.tags).then(|| PENDING.to_owned())
 }
 
 fn record_of(version: &NewVersion) -> ObjectRecord {
