@@ -180,7 +180,8 @@ impl S3 {
     fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Response> {
         let signed = head.headers.has("authorization") || !head.query.is_empty();
         let response = match head.path.as_str() {
-            "/live" | "/ready" if !signed => admin::health(&self.service),
+            "/live" if !signed => admin::live(&self.service),
+            "/ready" if !signed => admin::ready(&self.service),
             path if path.starts_with("/_/") => admin::internal(&self.service, head.method, path, head.peer),
             _ => return None,
         };

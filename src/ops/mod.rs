@@ -35,6 +35,7 @@ pub mod internal;
 pub mod lifecycle;
 pub mod list;
 pub mod list_uploads;
+pub mod location;
 pub mod logging;
 pub mod metadata;
 pub mod multipart;
