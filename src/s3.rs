@@ -1,6 +1,6 @@
 //! What a request goes through, from its complete head to the last byte of its answer.
 //!
-//! One function to read ([`S3::answer`]): resolve the target, find the row of the operations table,
+//! One function to read (`S3::answer`): resolve the target, find the row of the operations table,
 //! authenticate, load the bucket, decide access, run the operation. Around it a request id, a panic
 //! fence, the headers of every answer, and one log line.
 

@@ -1,6 +1,6 @@
 //! The S3 operations: one table of them, one family per file.
 //!
-//! A row of [`OPERATIONS`] is the one place that says what an operation is called, which request it
+//! A row of [`table::OPERATIONS`] is the one place that says what an operation is called, which request it
 //! answers, what permission it needs and which function runs it. Routing, access checks, metrics and
 //! the documentation all read that row.
 //!
