@@ -4,6 +4,7 @@
 //! process around it.
 
 use crate::config::{Backend, Config, folders};
+use crate::crypto::keyring::Keyring;
 use crate::http::engine;
 use crate::log::{Level, Log};
 use crate::model::keys;
@@ -107,7 +108,11 @@ fn open_service(config: Config) -> Result<Service, String> {
         let record_key = keys::garbage(&piece.location, &piece.id);
         deletes.push(piece.id, record_key);
     });
-    Ok(Service::new(config, meta, blobs, discard))
+    let mut service = Service::new(config, meta, blobs, discard);
+    if service.config.metadata != Backend::Memory {
+        service.keyring = Keyring::open(&service.config.metadata_path)?;
+    }
+    Ok(service)
 }
 
 /// Hands what an earlier run left on the to-delete list to the deleting thread, a page at a time.

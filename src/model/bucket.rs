@@ -1,6 +1,7 @@
 //! The record of a bucket: its owner and its settings.
 
 use super::acl::Acl;
+use super::encryption::BucketEncryption;
 use crate::storage::StorageError;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct BucketRecord {
     /// Whether object lock was enabled.
     #[serde(default)]
     pub object_lock: bool,
+    /// Its default encryption; `None` stores objects as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<BucketEncryption>,
 }
 
 impl BucketRecord {

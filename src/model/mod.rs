@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub mod acl;
 pub mod bucket;
 pub mod codec;
+pub mod encryption;
 pub mod keys;
 pub mod listing;
 pub mod multipart;

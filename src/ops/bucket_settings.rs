@@ -60,8 +60,6 @@ enum Unset {
 static UNSET: &[(&str, Unset)] = &[
     ("accelerate", Unset::Empty("AccelerateConfiguration")),
     ("cors", Unset::Error(Code::NoSuchCORSConfiguration)),
-    ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
-        "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
     ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
     ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),

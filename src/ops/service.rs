@@ -4,6 +4,7 @@ use crate::auth::account::Accounts;
 use crate::codec::clock::Clock;
 use crate::codec::hex;
 use crate::config::Config;
+use crate::crypto::keyring::Keyring;
 use crate::error::{Code, Error, Result};
 use crate::model::bucket::BucketRecord;
 use crate::model::object::Piece;
@@ -44,6 +45,8 @@ pub struct Service {
     pub locations: HashMap<String, Arc<dyn BlobStore>>,
     /// Hosts that carry buckets in front.
     pub hosts: Vec<String>,
+    /// The master keys of server-side encryption.
+    pub keyring: Keyring,
     /// Told of every body that a commit put on the to-delete list.
     pub discard: Box<dyn Fn(Piece) + Send + Sync>,
     /// Decoded bucket records, each valid while the stored bytes are the same.
@@ -67,6 +70,7 @@ impl Service {
             blobs,
             locations: HashMap::new(),
             hosts,
+            keyring: Keyring::in_memory(),
             discard,
             buckets: RwLock::default(),
         }

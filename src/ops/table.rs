@@ -1,8 +1,8 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, attributes, bucket, bucket_settings, list, list_uploads, multipart, object_copy,
-    object_delete, object_get, object_put,
+    Operation, Scope, attributes, bucket, bucket_encryption, bucket_settings, list, list_uploads, multipart,
+    object_copy, object_delete, object_get, object_put,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -53,7 +53,9 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketAccelerateConfiguration", Get, OnBucket, "accelerate", "s3:GetAccelerateConfiguration", bucket_settings::get_unset),
     row("GetBucketAnalyticsConfiguration", Get, OnBucket, "analytics", "s3:GetAnalyticsConfiguration", bucket_settings::get_unset),
     row("GetBucketCors", Get, OnBucket, "cors", "s3:GetBucketCORS", bucket_settings::get_unset),
-    row("GetBucketEncryption", Get, OnBucket, "encryption", "s3:GetEncryptionConfiguration", bucket_settings::get_unset),
+    row("GetBucketEncryption", Get, OnBucket, "encryption", "s3:GetEncryptionConfiguration", bucket_encryption::get),
+    row("PutBucketEncryption", Put, OnBucket, "encryption", "s3:PutEncryptionConfiguration", bucket_encryption::put),
+    row("DeleteBucketEncryption", Delete, OnBucket, "encryption", "s3:PutEncryptionConfiguration", bucket_encryption::delete),
     row("GetBucketIntelligentTieringConfiguration", Get, OnBucket, "intelligent-tiering", "s3:GetIntelligentTieringConfiguration", bucket_settings::get_unset),
     row("GetBucketInventoryConfiguration", Get, OnBucket, "inventory", "s3:GetInventoryConfiguration", bucket_settings::get_unset),
     row("GetBucketLifecycleConfiguration", Get, OnBucket, "lifecycle", "s3:GetLifecycleConfiguration", bucket_settings::get_unset),

@@ -134,7 +134,14 @@ fn one_of_many_completions_wins() {
                 _ => complete(server, "/abc/k", &id, &[(1, &*etag)]).status,
             };
             let statuses: Vec<u16> = std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..8).map(|at| scope.spawn({ let race = &race; move || race(at) })).collect();
+                let threads: Vec<_> = (0..8)
+                    .map(|at| {
+                        scope.spawn({
+                            let race = &race;
+                            move || race(at)
+                        })
+                    })
+                    .collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             let winners = statuses.iter().filter(|status| [200, 204].contains(status)).count();
