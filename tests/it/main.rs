@@ -8,6 +8,7 @@ mod harness; // a server per backend and a signing client
 
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
+mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod list; // pages, prefixes, delimiters, markers
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
