@@ -12,6 +12,7 @@ pub mod config;
 pub mod crypto;
 pub mod error;
 pub mod healthcheck;
+pub mod housekeeping;
 pub mod http;
 pub mod log;
 pub mod model;

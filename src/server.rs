@@ -5,7 +5,14 @@
 
 use crate::config::{Backend, Config, folders};
 use crate::crypto::keyring::Keyring;
-use crate::http::engine;
+use crate::http::engine::Options;
+// The feature decides at compile time which engine serves; both have the same two items.
+use crate::housekeeping::{self, Sweep};
+#[cfg(not(feature = "tiny-http"))]
+use crate::http::engine as http_engine;
+use crate::http::limits::Limits;
+#[cfg(feature = "tiny-http")]
+use crate::http::tiny as http_engine;
 use crate::log::{Level, Log};
 use crate::model::keys;
 use crate::model::object::Piece;
@@ -32,9 +39,10 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
-    engine: engine::Running,
+    engine: http_engine::Running,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
+    sweep: Option<Sweep>,
 }
 
 impl Server {
@@ -49,13 +57,15 @@ impl Server {
         }
         let listeners = bind(&config.listen)?;
         let workers = config.workers;
-        let service = Arc::new(open_service(config)?);
+        let stores = Stores::open(&config)?;
+        let sweep = stores.sweep_after_crash(&log)?;
+        let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log));
-        let options = engine::Options { workers, limits: engine_limits() };
-        let engine = engine::serve(listeners, options, handler)
+        let options = Options { workers, limits: Limits::default() };
+        let engine = http_engine::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, service, addresses })
+        Ok(Server { engine, service, addresses, sweep })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -74,45 +84,73 @@ impl Server {
     /// # Errors
     /// A sentence about the store that could not be synced.
     pub fn stop(self, grace: Duration) -> Result<(), String> {
-        self.engine.stop(grace);
-        let synced = self.service.blobs.sync().and_then(|()| self.service.meta.sync());
+        let drained = self.engine.stop(grace);
+        let swept = self.sweep.is_none_or(Sweep::end);
+        let Service { meta, blobs, .. } = self.service.as_ref();
+        let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
+        let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
     }
 }
 
-fn engine_limits() -> crate::http::limits::Limits {
-    crate::http::limits::Limits::default()
+/// The opened stores, before they become a service.
+struct Stores {
+    meta: Arc<dyn MetaStore>,
+    blobs: Arc<dyn BlobStore>,
+    /// The same as `blobs`, when it is a folder of files.
+    folder: Option<Arc<FileBlobs>>,
 }
 
-fn open_service(config: Config) -> Result<Service, String> {
-    let budget = Budget::new(u64::MAX);
-    let meta: Arc<dyn MetaStore> = match config.metadata {
-        Backend::Memory => Arc::new(MemoryMeta::new(budget.clone())),
-        _ => Arc::new(
-            FileMeta::open(&config.metadata_path, FileMetaOptions::new(config.sync))
-                .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?,
-        ),
-    };
-    let blobs: Arc<dyn BlobStore> = match config.data {
-        Backend::Memory => Arc::new(MemoryBlobs::new(budget)),
-        _ => Arc::new(
-            FileBlobs::open(&config.data_path, config.sync)
-                .map_err(|error| format!("{}: {error}", config.data_path.display()))?,
-        ),
-    };
-    let deletes = DeleteQueue::start(blobs.clone(), meta.clone())
-        .map_err(|error| format!("cannot start the deleting thread: {error}"))?;
-    feed_leftovers(meta.as_ref(), &deletes)
-        .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
-    let discard = Box::new(move |piece: Piece| {
-        let record_key = keys::garbage(&piece.location, &piece.id);
-        deletes.push(piece.id, record_key);
-    });
-    let mut service = Service::new(config, meta, blobs, discard);
-    if service.config.metadata != Backend::Memory {
-        service.keyring = Keyring::open(&service.config.metadata_path)?;
+impl Stores {
+    fn open(config: &Config) -> Result<Stores, String> {
+        let budget = Budget::new(u64::MAX);
+        let mut folder = None;
+        let blobs: Arc<dyn BlobStore> = match config.data {
+            Backend::Memory => Arc::new(MemoryBlobs::new(budget.clone())),
+            _ => {
+                let files = FileBlobs::open(&config.data_path, config.sync)
+                    .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
+                folder.insert(Arc::new(files)).clone()
+            }
+        };
+        let meta: Arc<dyn MetaStore> = match config.metadata {
+            Backend::Memory => Arc::new(MemoryMeta::new(budget)),
+            _ => {
+                let options =
+                    FileMetaOptions { blobs: Some(blobs.clone()), ..FileMetaOptions::new(config.sync) };
+                let records = FileMeta::open(&config.metadata_path, options)
+                    .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?;
+                Arc::new(records)
+            }
+        };
+        Ok(Stores { meta, blobs, folder })
     }
-    Ok(service)
+
+    /// Starts the sweep, unless the last run ended in order or there is nothing that outlives a run.
+    fn sweep_after_crash(&self, log: &Arc<Log>) -> Result<Option<Sweep>, String> {
+        let clean = housekeeping::take_clean_mark(self.meta.as_ref())
+            .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
+        let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
+        let sweep = Sweep::start(self.meta.clone(), folder.clone(), log.clone());
+        sweep.map(Some).map_err(|error| format!("cannot start the sweep: {error}"))
+    }
+
+    fn into_service(self, config: Config) -> Result<Service, String> {
+        let Stores { meta, blobs, .. } = self;
+        let deletes = DeleteQueue::start(blobs.clone(), meta.clone())
+            .map_err(|error| format!("cannot start the deleting thread: {error}"))?;
+        feed_leftovers(meta.as_ref(), &deletes)
+            .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
+        let discard = Box::new(move |piece: Piece| {
+            let record_key = keys::garbage(&piece.location, &piece.id);
+            deletes.push(piece.id, record_key);
+        });
+        let mut service = Service::new(config, meta, blobs, discard);
+        if service.config.metadata != Backend::Memory {
+            service.keyring = Keyring::open(&service.config.metadata_path)?;
+        }
+        Ok(service)
+    }
 }
 
 /// Hands what an earlier run left on the to-delete list to the deleting thread, a page at a time.

@@ -284,6 +284,7 @@ impl Connection {
         let (keep_alive, expects_continue) = (head.keep_alive, head.expects_continue);
         let wire = wire(&self.stream, site);
         let mut incoming = Incoming::new(wire, &mut self.input, framing, expects_continue);
+        incoming.invite_nothing(expects_continue);
         let request = request(head, self.peer, &mut incoming);
         let response = fenced(|| site.handler.handle(request));
         let rest = incoming.finish();

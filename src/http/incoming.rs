@@ -23,6 +23,9 @@ const WRITE_SLICE_MAX: Duration = Duration::from_secs(1);
 /// Reads for less go through the buffer, so that a handler that reads byte by byte costs no system calls.
 const DIRECT_BYTES_MIN: usize = 4 * 1024;
 
+/// The interim response that invites a body.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// A socket with what bounds its use.
 #[derive(Clone, Copy)]
 pub struct Wire<'a> {
@@ -110,6 +113,17 @@ impl<'a> Incoming<'a> {
         Incoming { wire, input, framing, continue_due, failed: None, stalled: false, rate }
     }
 
+    /// Sends `100 Continue` to a client that asked for it although it has no body to send. A server may
+    /// leave that out (RFC 9110 section 10.1.1), but the AWS CLI v1 and botocore up to 2026 then take
+    /// the status of the final answer for that of their next request on the connection as well, and
+    /// wait for the rest of that until they time out.
+    pub fn invite_nothing(&mut self, expects_continue: bool) {
+        if expects_continue && self.framing.is_complete() {
+            // Failure shows when the answer is sent.
+            let _ = self.wire.write_all(CONTINUE);
+        }
+    }
+
     /// What the client still has to send. Looks only at what has arrived, so it takes no time.
     pub fn finish(mut self) -> Rest {
         if self.stalled {
@@ -163,7 +177,7 @@ impl<'a> Incoming<'a> {
         if !self.input.is_empty() {
             return Ok(());
         }
-        let written = self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+        let written = self.wire.write_all(CONTINUE);
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 

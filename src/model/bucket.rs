@@ -2,6 +2,7 @@
 
 use super::acl::Acl;
 use super::encryption::BucketEncryption;
+use super::lock::DefaultRetention;
 use crate::storage::StorageError;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,12 @@ pub struct BucketRecord {
     /// Its default encryption; `None` stores objects as they come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<BucketEncryption>,
+    /// The retention of new versions that bring none; only with object lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_retention: Option<DefaultRetention>,
+    /// Its tags in the order given, if a set was put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<(String, String)>>,
 }
 
 impl BucketRecord {

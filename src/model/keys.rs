@@ -8,6 +8,8 @@
 //! p/<upload id: 16 bytes> <number: u16>   a part of an open upload
 //! i/<blob id>                             a small body, kept as a record
 //! g/<location> 00 <blob id>               a body that no record names any more, to be deleted
+//! s/clean-stop                            the last run ended in order
+//! s/paired-body                           the id of a body that only the folder of these records has
 //! ```
 //!
 //! Bucket names and keys contain no 00, so byte order is key order and a range of a bucket or of a
@@ -16,6 +18,12 @@
 use super::{BucketName, SortedId};
 use crate::storage::BlobId;
 use std::ops::Range;
+
+/// Stands while nothing runs and the last run ended in order.
+pub const CLEAN_STOP: &[u8] = b"s/clean-stop";
+
+/// Names a body that only the folder of bodies that belongs to these records has.
+pub const PAIRED_BODY: &[u8] = b"s/paired-body";
 
 /// The record of a bucket.
 pub fn bucket(name: &BucketName) -> Vec<u8> {

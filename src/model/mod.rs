@@ -14,6 +14,7 @@ pub mod codec;
 pub mod encryption;
 pub mod keys;
 pub mod listing;
+pub mod lock;
 pub mod multipart;
 pub mod object;
 

@@ -4,6 +4,7 @@ use super::SortedId;
 use super::acl::Acl;
 use super::codec::{Decoder, Encoder, Result};
 use super::encryption::ObjectEncryption;
+use super::lock::ObjectLock;
 use crate::codec::digest::{ChecksumAlgorithm, ChecksumType};
 use crate::crypto::sealed::sealed_size;
 use crate::storage::{BlobId, StorageError};
@@ -96,6 +97,9 @@ pub struct ObjectDetail {
     /// The grants; empty means private.
     #[serde(default, skip_serializing_if = "acl_is_empty")]
     pub acl: Acl,
+    /// Retention and legal hold.
+    #[serde(default, skip_serializing_if = "ObjectLock::is_empty")]
+    pub lock: ObjectLock,
     /// Where the bytes are, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pieces: Vec<Piece>,

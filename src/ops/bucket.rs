@@ -123,6 +123,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         versioning: if object_lock { Versioning::Enabled } else { Versioning::Unversioned },
         object_lock,
         encryption: bucket_encryption::of_new_bucket(ctx.headers),
+        ..BucketRecord::default()
     };
     let name = ctx.bucket_name();
     for _ in 0..COMMIT_TRIES_MAX {

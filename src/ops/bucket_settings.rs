@@ -63,14 +63,12 @@ static UNSET: &[(&str, Unset)] = &[
     ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
     ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
-    ("object-lock", Unset::Error(Code::ObjectLockConfigurationNotFoundError)),
     ("ownershipControls", Unset::Error(Code::OwnershipControlsNotFoundError)),
     ("policy", Unset::Error(Code::NoSuchBucketPolicy)),
     ("policyStatus", Unset::Error(Code::NoSuchBucketPolicy)),
     ("publicAccessBlock", Unset::Error(Code::NoSuchPublicAccessBlockConfiguration)),
     ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
     ("requestPayment", Unset::Document("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")),
-    ("tagging", Unset::Error(Code::NoSuchTagSet)),
     ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
 ];
 

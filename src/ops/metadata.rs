@@ -3,7 +3,7 @@
 //!
 //! Sources: S3 user guide, "Working with object metadata" and "Categorizing your storage using tags".
 
-use super::{Context, acl};
+use super::{Context, acl, object_lock};
 use crate::codec::uri::Query;
 use crate::error::{Code, Error, Result};
 use crate::http::{Headers, Response};
@@ -60,6 +60,7 @@ pub fn read(ctx: &Context<'_>) -> Result<ObjectDetail> {
         metadata: read_user(ctx.headers)?,
         tags: ctx.header("x-amz-tagging").map_or(Ok(Vec::new()), parse_tagging_header)?,
         acl: acl::of_new_object(ctx)?,
+        lock: object_lock::of_new_object(ctx)?,
         ..ObjectDetail::default()
     })
 }

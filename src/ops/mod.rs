@@ -37,12 +37,14 @@ pub mod multipart;
 pub mod object_copy;
 pub mod object_delete;
 pub mod object_get;
+pub mod object_lock;
 pub mod object_put;
 pub mod object_update;
 pub mod range;
 pub mod service;
 pub mod sse_headers;
 pub mod table;
+pub mod tagging;
 pub mod target;
 
 /// What an operation is about.
@@ -209,8 +211,24 @@ pub fn read_small_body(mut body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> 
 ///
 /// # Errors
 /// As [`read_small_body`]; `InvalidRequest` without a digest, `BadDigest` for a wrong one.
-pub fn read_checked_body(ctx: &Context<'_>, mut body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> {
-    let checks = BodyChecksums::required_from_headers(ctx.headers)?;
+pub fn read_checked_body(ctx: &Context<'_>, body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> {
+    read_body_with(ctx, body, BodyChecksums::required_from_headers(ctx.headers)?, bytes_max)
+}
+
+/// Reads a small body whole and verifies the digest that came with it, if one did.
+///
+/// # Errors
+/// As [`read_small_body`], `BadDigest` for a wrong digest.
+pub fn read_verified_body(ctx: &Context<'_>, body: Body<'_>, bytes_max: usize) -> Result<Vec<u8>> {
+    read_body_with(ctx, body, BodyChecksums::from_headers(ctx.headers)?, bytes_max)
+}
+
+fn read_body_with(
+    ctx: &Context<'_>,
+    mut body: Body<'_>,
+    checks: BodyChecksums,
+    bytes_max: usize,
+) -> Result<Vec<u8>> {
     let algorithm = checks.algorithm();
     let expectation = checks.expectation(None, u64::MAX, |name| ctx.trailers.get(name));
     let mut reader = DigestReader::new(&mut body, algorithm, expectation);

@@ -13,7 +13,7 @@ use super::object_put::{
     Destination, NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
-use super::{Context, access, acl, metadata, range, xml_response};
+use super::{Context, access, acl, metadata, object_lock, range, xml_response};
 use crate::codec::digest::ChecksumType;
 use crate::codec::time::iso8601;
 use crate::codec::uri;
@@ -153,14 +153,18 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     Ok(response)
 }
 
-/// The metadata, tags and grants of the copy. Grants are never copied.
+/// The metadata, tags, grants and locks of the copy. Grants and locks are never copied.
 fn new_detail(
     ctx: &Context<'_>,
     source: &ObjectDetail,
     replace_metadata: bool,
     replace_tags: bool,
 ) -> Result<ObjectDetail> {
-    let mut detail = ObjectDetail { acl: acl::of_new_object(ctx)?, ..ObjectDetail::default() };
+    let mut detail = ObjectDetail {
+        acl: acl::of_new_object(ctx)?,
+        lock: object_lock::of_new_object(ctx)?,
+        ..ObjectDetail::default()
+    };
     if replace_metadata {
         detail.headers = metadata::read_system(ctx.headers)?;
         detail.metadata = metadata::read_user(ctx.headers)?;

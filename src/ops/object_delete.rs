@@ -6,7 +6,7 @@ use super::conditions::{Current, DeleteConditions};
 use super::object_get::parse_version_id;
 use super::object_put::{NewVersion, commit_version, find_older_null, read_current};
 use super::service::{Bucket, COMMIT_TRIES_MAX, store_error};
-use super::{Context, read_checked_body, xml_response};
+use super::{Context, object_lock, read_checked_body, xml_response};
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
@@ -102,6 +102,7 @@ fn delete_version(
         let Some(removed) = removed else {
             return Ok(Deleted { version_id: Some(version.to_owned()), delete_marker: false });
         };
+        object_lock::check_deletable(&removed, ctx.now, object_lock::governance(ctx))?;
         ctx.service.discard_in(&mut batch, &removed.detail.pieces);
         if ctx.service.commit(batch)? == Outcome::Committed {
             let delete_marker = removed.head.delete_marker;

@@ -7,7 +7,7 @@ use super::object_put::push_checksum;
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
-use super::{Context, access, checksum, conditions, metadata};
+use super::{Context, access, checksum, conditions, metadata, object_lock};
 use crate::codec::{time, unhex};
 use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
@@ -99,7 +99,8 @@ pub fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
     }
 }
 
-fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
+/// What a read is told that found a delete marker: by its id, or as the newest version.
+pub fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
     if by_id {
         return delete_marker_refused(ctx, marker);
     }
@@ -216,6 +217,7 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
         response.push_header("Content-Range", format!("bytes {start}-{}/{}", end - 1, head.size));
     }
     metadata::push(&mut response, &record.detail);
+    object_lock::push(&mut response, &record.detail.lock);
     if ctx.bucket().record.versioning != Versioning::Unversioned {
         response.push_header("x-amz-version-id", head.version_id());
     }

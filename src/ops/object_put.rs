@@ -5,7 +5,7 @@ use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::encryption::Sealing;
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, metadata};
+use super::{Context, metadata, object_lock};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::{hex, random};
 use crate::crypto::key::SALT_BYTES;
@@ -32,6 +32,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut detail = metadata::read(ctx)?;
     let storage_class = metadata::storage_class(ctx)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
+    object_lock::require_digest(ctx, &detail, &checks)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
     let sealing = Sealing::of_new_object(ctx)?;
     // A condition that fails already is not worth the upload; it is decided again at the commit.
@@ -330,6 +331,7 @@ pub fn commit_version_with(
     let service = ctx.service;
     let mut record = record_of(&version);
     record.detail = version.detail;
+    let own_retention = record.detail.lock.retention;
     for attempt in 0..COMMIT_TRIES_MAX {
         // The first try trusts the bucket that the request began with: the commit expects it unchanged.
         let bucket = match (&ctx.bucket, attempt) {
@@ -344,6 +346,10 @@ pub fn commit_version_with(
         record.head.id = SortedId::new(ctx.now, previous.map(|head| head.id));
         record.head.modified_ms = ctx.now.max(previous.map_or(0, |head| head.modified_ms));
         record.head.null_version = bucket.record.versioning != Versioning::Enabled;
+        if !version.delete_marker {
+            let default = bucket.record.default_retention.map(|it| it.starting(record.head.modified_ms));
+            record.detail.lock.retention = own_retention.or(default);
+        }
         let dropped = replace_current(service, &bucket, key, current, record.head.null_version, &mut batch)?;
         for (id, bytes) in &version.inline {
             batch.put(keys::inline_body(id), bytes.clone());

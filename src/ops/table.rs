@@ -2,7 +2,7 @@
 
 use super::{
     Operation, Scope, attributes, bucket, bucket_encryption, bucket_settings, list, list_uploads, multipart,
-    object_copy, object_delete, object_get, object_put,
+    object_copy, object_delete, object_get, object_lock, object_put, tagging,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -62,14 +62,17 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", bucket_settings::get_unset),
     row("GetBucketMetricsConfiguration", Get, OnBucket, "metrics", "s3:GetMetricsConfiguration", bucket_settings::get_unset),
     row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", bucket_settings::get_unset),
-    row("GetObjectLockConfiguration", Get, OnBucket, "object-lock", "s3:GetBucketObjectLockConfiguration", bucket_settings::get_unset),
+    row("GetObjectLockConfiguration", Get, OnBucket, "object-lock", "s3:GetBucketObjectLockConfiguration", object_lock::get_configuration),
+    row("PutObjectLockConfiguration", Put, OnBucket, "object-lock", "s3:PutBucketObjectLockConfiguration", object_lock::put_configuration),
     row("GetBucketOwnershipControls", Get, OnBucket, "ownershipControls", "s3:GetBucketOwnershipControls", bucket_settings::get_unset),
     row("GetBucketPolicy", Get, OnBucket, "policy", "s3:GetBucketPolicy", bucket_settings::get_unset),
     row("GetBucketPolicyStatus", Get, OnBucket, "policyStatus", "s3:GetBucketPolicyStatus", bucket_settings::get_unset),
     row("GetPublicAccessBlock", Get, OnBucket, "publicAccessBlock", "s3:GetBucketPublicAccessBlock", bucket_settings::get_unset),
     row("GetBucketReplication", Get, OnBucket, "replication", "s3:GetReplicationConfiguration", bucket_settings::get_unset),
     row("GetBucketRequestPayment", Get, OnBucket, "requestPayment", "s3:GetBucketRequestPayment", bucket_settings::get_unset),
-    row("GetBucketTagging", Get, OnBucket, "tagging", "s3:GetBucketTagging", bucket_settings::get_unset),
+    row("GetBucketTagging", Get, OnBucket, "tagging", "s3:GetBucketTagging", tagging::get_bucket),
+    row("PutBucketTagging", Put, OnBucket, "tagging", "s3:PutBucketTagging", tagging::put_bucket),
+    row("DeleteBucketTagging", Delete, OnBucket, "tagging", "s3:PutBucketTagging", tagging::delete_bucket),
     row("GetBucketWebsite", Get, OnBucket, "website", "s3:GetBucketWebsite", bucket_settings::get_unset),
 
     row_with_header("CopyObject", OnObject, "", "x-amz-copy-source", "s3:PutObject", object_copy::copy),
@@ -78,6 +81,13 @@ pub static OPERATIONS: &[Operation] = &[
     row("HeadObject", Head, OnObject, "", "s3:GetObject", object_get::head),
     row("DeleteObject", Delete, OnObject, "", "s3:DeleteObject", object_delete::delete),
     row("GetObjectAttributes", Get, OnObject, "attributes", "s3:GetObjectAttributes", attributes::get),
+    row("GetObjectTagging", Get, OnObject, "tagging", "s3:GetObjectTagging", tagging::get_object),
+    row("PutObjectTagging", Put, OnObject, "tagging", "s3:PutObjectTagging", tagging::put_object),
+    row("DeleteObjectTagging", Delete, OnObject, "tagging", "s3:DeleteObjectTagging", tagging::delete_object),
+    row("GetObjectRetention", Get, OnObject, "retention", "s3:GetObjectRetention", object_lock::get_retention),
+    row("PutObjectRetention", Put, OnObject, "retention", "s3:PutObjectRetention", object_lock::put_retention),
+    row("GetObjectLegalHold", Get, OnObject, "legal-hold", "s3:GetObjectLegalHold", object_lock::get_legal_hold),
+    row("PutObjectLegalHold", Put, OnObject, "legal-hold", "s3:PutObjectLegalHold", object_lock::put_legal_hold),
 
     row("CreateMultipartUpload", Post, OnObject, "uploads", "s3:PutObject", multipart::create),
     row_with_header("UploadPartCopy", OnObject, "uploadId", "x-amz-copy-source", "s3:PutObject", object_copy::copy_part),

@@ -10,7 +10,7 @@ use super::layout::{named, private_file};
 use super::recent::Changes;
 use super::{Result, StorageError, Visit, seek_target};
 use redb::backends::FileBackend;
-use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition};
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::io;
 use std::ops::Range;

@@ -76,9 +76,7 @@ impl FileBlobs {
     /// Opens or creates the store in `data_path`.
     pub fn open(data_path: &Path, sync: SyncMode) -> Result<FileBlobs> {
         let folder = Folder::open(&data_path.join(FOLDER))?;
-        if sync != SyncMode::None {
-            folder.sync_names()?;
-        }
+        folder.settle(sync)?;
         let store = Arc::new(Store {
             sync,
             folder,

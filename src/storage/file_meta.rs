@@ -9,14 +9,14 @@
 //! A commit is evaluated, appended to the journal (and synced, in `strict`), and then added to the
 //! recent changes in memory, which makes it visible: whoever reads looks there first and then in the
 //! database. Threads that commit at the same time form groups: each puts its batch into a queue, and
-//! whoever gets the writer's lock next commits everything that is in the queue with one journal entry
-//! and one sync; the others find their answers when they get the lock. No thread of its own is needed,
-//! so a lone commit costs no switch.
+//! the one at its front commits all that is in it with one journal entry and one sync, hands out the
+//! answers, and makes the thread that is then at the front the next to do so. A lone commit costs no
+//! switch between threads, and nobody waits for more than two groups.
 //!
 //! A checkpoint writes the recent changes into the database in one durable transaction and lets the
-//! journal start again. It happens when the journal is long, on [`MetaStore::sync`], when the store is
-//! closed and, in `relaxed`, every half second while there is something to do, always after the bodies
-//! have been synced.
+//! journal start again. It happens when the journal is long or many records have changed, on
+//! [`MetaStore::sync`], when the store is closed and, in `relaxed`, every half second while there is
+//! something to do, always after the bodies have been synced.
 //!
 //! Why not a durable commit of redb for every group? It has to write every page on the way to each
 //! changed record, and after a crash it needs a walk of the whole database unless each commit also
@@ -42,7 +42,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ use std::time::Duration;
 pub const GROUP_BATCHES_MAX: usize = 1024;
 /// A group is closed when its keys and values have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A checkpoint is due when this many records have changed, because its time grows with their number:
+/// about 10 us each in a store of a million records.
+pub const RECENT_RECORDS_MAX: usize = 4096;
 
 const DATABASE_FILE: &str = "s3pail.redb";
 const JOURNAL_FILE: &str = "s3pail.journal";
@@ -95,8 +98,8 @@ struct Flusher {
 struct Store {
     /// What readers see. Locked for writing only to exchange its parts, never over I/O.
     state: RwLock<State>,
-    /// Batches that wait for a writer. Never held together with another lock but `writer`.
-    queue: Mutex<VecDeque<(Batch, Arc<Ticket>)>>,
+    /// Batches that wait. Never held together with another lock.
+    queue: Mutex<Queue>,
     /// The right to write.
     writer: Mutex<Writer>,
     /// Why the store takes no more writes.
@@ -120,10 +123,63 @@ struct Writer {
     database_lost: bool,
 }
 
-/// Where a waiting thread finds its answer.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(Batch, Arc<Ticket>)>,
+    /// Whether some thread commits or is about to. If not, nothing is waiting.
+    led: bool,
+}
+
+/// Where a waiting thread finds out how to go on.
 #[derive(Default)]
 struct Ticket {
-    answer: Mutex<Option<Result<Outcome>>>,
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum Turn {
+    /// Another thread commits; its group may contain this thread's batch.
+    #[default]
+    Wait,
+    /// This thread is at the front of the queue and commits the next group.
+    Lead,
+    /// This thread's batch has been decided.
+    Answer(Result<Outcome>),
+}
+
+impl Ticket {
+    fn set(&self, turn: Turn) {
+        *lock(&self.turn) = turn;
+        self.changed.notify_one();
+    }
+
+    /// Waits for something to do or to return.
+    fn wait(&self) -> Turn {
+        let waiting = |turn: &mut Turn| matches!(turn, Turn::Wait);
+        let turn = self.changed.wait_while(lock(&self.turn), waiting);
+        std::mem::take(&mut turn.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Ends a thread's lead, even by a panic: the others must not wait for ever.
+struct Lead<'s> {
+    store: &'s Store,
+    /// The group's threads that have no answer yet.
+    tickets: VecDeque<Arc<Ticket>>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        for ticket in self.tickets.drain(..) {
+            ticket.set(Turn::Answer(Err(self.store.stop(PANICKED))));
+        }
+        let mut queue = lock(&self.store.queue);
+        match queue.waiting.front() {
+            Some((_, next)) => next.set(Turn::Lead),
+            None => queue.led = false,
+        }
+    }
 }
 
 impl FileMeta {
@@ -140,9 +196,7 @@ impl FileMeta {
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
         let database = database_file.open()?;
         recover(&database, &mut journal)?;
-        if synced {
-            folder.sync_names()?;
-        }
+        folder.settle(sync)?;
         let store = Arc::new(Store {
             state: RwLock::new(State { recent: Arc::default(), database: Arc::new(database) }),
             queue: Mutex::default(),
@@ -204,18 +258,16 @@ impl MetaStore for FileMeta {
         check_batch(&batch)?;
         self.store.check_writable()?;
         let ticket = Arc::new(Ticket::default());
-        lock(&self.store.queue).push_back((batch, Arc::clone(&ticket)));
-        let mut writer = self.store.writer.lock();
+        if self.store.enqueue(batch, &ticket) {
+            ticket.set(Turn::Lead);
+        }
         loop {
-            // Filled by another thread while this one waited for the lock, or by the group below. It
-            // counts even if the store has stopped since.
-            if let Some(answer) = lock(&ticket.answer).take() {
-                return answer;
+            match ticket.wait() {
+                Turn::Answer(answer) => return answer,
+                Turn::Lead => self.store.lead(),
+                // Not what waiting ends with, and harmless.
+                Turn::Wait => {}
             }
-            let Ok(writer) = &mut writer else {
-                return Err(self.store.stop(PANICKED));
-            };
-            self.store.commit_queued(writer);
             self.wake_flusher();
         }
     }
@@ -273,6 +325,10 @@ impl Store {
         Ok((state.database.snapshot()?, Arc::clone(&state.recent)))
     }
 
+    fn recent_records(&self) -> usize {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).recent.len()
+    }
+
     fn state_to_change(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -288,15 +344,30 @@ impl Store {
         StorageError::ReadOnly(self.stopped.get_or_init(|| why.to_string()).clone())
     }
 
-    /// Commits the front of the queue as one group and hands out the answers.
-    fn commit_queued(&self, writer: &mut Writer) {
-        let (batches, tickets): (Vec<Batch>, Vec<Arc<Ticket>>) = self.next_group().into_iter().unzip();
-        let answers = self.commit_group(writer, &batches).unwrap_or_else(|failure| {
-            let error = self.fail(writer, failure);
-            batches.iter().map(|_| Err(copy_error(&error))).collect()
-        });
-        for (ticket, answer) in tickets.iter().zip(answers) {
-            *lock(&ticket.answer) = Some(answer);
+    /// Puts a batch into the queue. True if the caller has to lead.
+    fn enqueue(&self, batch: Batch, ticket: &Arc<Ticket>) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.waiting.push_back((batch, Arc::clone(ticket)));
+        !std::mem::replace(&mut queue.led, true)
+    }
+
+    /// Commits the front of the queue, which the caller's batch is part of, as one group, and hands
+    /// out the answers.
+    fn lead(&self) {
+        let mut lead = Lead { store: self, tickets: VecDeque::new() };
+        let writer = self.writer.lock();
+        let (batches, tickets): (Vec<Batch>, VecDeque<_>) = self.next_group().into_iter().unzip();
+        lead.tickets = tickets;
+        let answers = match writer {
+            Ok(mut writer) => {
+                self.commit_group(&mut writer, &batches).map_err(|failure| self.fail(&mut writer, failure))
+            }
+            Err(_) => Err(self.stop(PANICKED)),
+        };
+        let answers =
+            answers.unwrap_or_else(|error| batches.iter().map(|_| Err(copy_error(&error))).collect());
+        for (ticket, answer) in lead.tickets.drain(..).zip(answers) {
+            ticket.set(Turn::Answer(answer));
         }
     }
 
@@ -305,7 +376,7 @@ impl Store {
         let mut group = Vec::new();
         let mut bytes = 0;
         while group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX {
-            let Some((batch, ticket)) = queue.pop_front() else {
+            let Some((batch, ticket)) = queue.waiting.pop_front() else {
                 break;
             };
             bytes += batch
@@ -325,7 +396,7 @@ impl Store {
     ) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
         self.check_writable().map_err(Failure::Refused)?;
         self.find_database(writer)?;
-        if writer.journal.is_long() {
+        if writer.journal.is_long() || self.recent_records() >= RECENT_RECORDS_MAX {
             self.checkpoint(writer)?;
         }
         let (snapshot, recent) = self.snapshot().map_err(Failure::Database)?;
@@ -335,8 +406,7 @@ impl Store {
         for batch in batches {
             outcomes.push(Ok(group.apply(batch, &mut writer.entry).map_err(Failure::Database)?));
         }
-        // The snapshot is let go, or else the recent changes would have to be copied to be changed.
-        let Group { changes, .. } = group;
+        let changes = group.into_changes();
         if !writer.entry.is_empty() {
             // Journal first: what becomes visible below is durable already.
             writer.journal.append(&mut writer.entry).map_err(|error| match error {
@@ -365,7 +435,9 @@ impl Store {
         };
         database.write(&recent, writer.journal.sequence()).map_err(Failure::Database)?;
         // In between, readers see the same records in both places.
-        self.state_to_change().recent = Arc::default();
+        let written = std::mem::take(&mut self.state_to_change().recent);
+        // Freed after the lock.
+        drop((recent, written));
         writer.journal.restart();
         Ok(())
     }
@@ -439,6 +511,12 @@ impl Group {
             self.changes.set(key, value.as_deref());
         }
         Ok(Outcome::Committed)
+    }
+
+    /// What has changed. The snapshot is let go: while anybody holds the recent changes, they have to
+    /// be copied to be changed.
+    fn into_changes(self) -> Changes {
+        self.changes
     }
 
     fn holds(&self, expect: &Expect) -> Result<bool> {

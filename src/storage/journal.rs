@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// Entries beyond this many bytes make the store take a checkpoint. Smaller means more checkpoints
-/// (each costs two syncs and the writing of all changed pages); larger means longer ones, a larger
-/// file and a longer start after a crash.
+/// (each costs two syncs and the writing of all changed pages); larger means longer ones, more memory,
+/// a larger file and a longer start after a crash.
 pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The file is extended by this much at a time, filled with zeros, so that most syncs need not wait
 /// for the file system's own journal.

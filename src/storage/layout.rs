@@ -5,7 +5,7 @@
 //! names its process id for the next one's error message; `format` names the version of everything
 //! beside it, so that an older program refuses a newer store instead of misreading it.
 
-use super::{Result, StorageError};
+use super::{Result, StorageError, SyncMode};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ const LINE_BYTES_MAX: u64 = 64;
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// Whether there is no format file yet.
+    fresh: bool,
     /// Open and locked. Never read again.
     _lock: File,
 }
@@ -38,19 +40,27 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Folder> {
         create_folder(path).map_err(|error| named(path, error))?;
         let lock = take_lock(path)?;
-        check_format(path)?;
-        Ok(Folder { path: path.to_path_buf(), _lock: lock })
+        let fresh = !has_format(path)?;
+        Ok(Folder { path: path.to_path_buf(), fresh, _lock: lock })
     }
 
-    /// Makes the names of the files that a store has just opened durable, and the folder's own.
-    pub fn sync_names(&self) -> Result<()> {
-        sync_folder(&self.path).map_err(|error| named(&self.path, error))?;
-        // The folders above may belong to somebody who does not let us open them; then their names
-        // are theirs to make durable.
-        for above in self.path.ancestors().skip(1).take(FOLDERS_ABOVE_SYNCED) {
-            let _ = sync_folder(if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    /// Ends the creation of a store, after its files have been created: makes their names durable
+    /// (unless `sync` is [`SyncMode::None`]) and then writes the format file. Later starts find that
+    /// file and need not sync anything; if one of the steps is missing after a crash, so is the file.
+    pub fn settle(&self, sync: SyncMode) -> Result<()> {
+        if !self.fresh {
+            return Ok(());
         }
-        Ok(())
+        if sync != SyncMode::None {
+            sync_folder(&self.path).map_err(|error| named(&self.path, error))?;
+            // The folders above may belong to somebody who does not let us open them; then their
+            // names are theirs to make durable.
+            for above in self.path.ancestors().skip(1).take(FOLDERS_ABOVE_SYNCED) {
+                let _ = sync_folder(if above.as_os_str().is_empty() { Path::new(".") } else { above });
+            }
+        }
+        let path = self.path.join(FORMAT_FILE);
+        write_format(&path).map_err(|error| named(&path, error))
     }
 
     /// Where it is.
@@ -150,7 +160,8 @@ fn in_use(folder: &Path, lock: &mut File) -> StorageError {
     StorageError::Unavailable(format!("another process{holder} is using the folder {}", folder.display()))
 }
 
-fn check_format(folder: &Path) -> Result<()> {
+/// Whether the folder has a format file that this program understands; an error if it has another.
+fn has_format(folder: &Path) -> Result<bool> {
     let path = folder.join(FORMAT_FILE);
     let mut text = String::new();
     match private_file().read(true).open(&path) {
@@ -162,13 +173,13 @@ fn check_format(folder: &Path) -> Result<()> {
     }
     // Empty is what a power cut leaves of a file whose first bytes never reached the disk.
     if text.is_empty() {
-        return write_format(folder, &path).map_err(|error| named(&path, error));
+        return Ok(false);
     }
     let version = text.trim_end().strip_prefix("s3pail ").and_then(|version| version.parse::<u32>().ok());
     match version {
-        Some(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(()),
+        Some(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(true),
         Some(version) => Err(StorageError::Unavailable(format!(
-            "the folder {} was written by a newer s3pail (format {version}; this one reads up to {FORMAT_VERSION})",
+            "the folder {} was written by a newer s3pail (format {version}, this one knows {FORMAT_VERSION})",
             folder.display()
         ))),
         None => Err(StorageError::Unavailable(format!("{} is not a format file of s3pail", path.display()))),
@@ -176,8 +187,7 @@ fn check_format(folder: &Path) -> Result<()> {
 }
 
 /// Not synced: an empty or absent format file is written again at the next start.
-fn write_format(folder: &Path, path: &Path) -> io::Result<()> {
-    debug_assert!(path.starts_with(folder));
+fn write_format(path: &Path) -> io::Result<()> {
     let mut file = private_file().write(true).create(true).truncate(true).open(path)?;
     writeln!(file, "s3pail {FORMAT_VERSION}")
 }

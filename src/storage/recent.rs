@@ -1,7 +1,8 @@
 //! Changes to records that the journal has and the database has not, in memory.
 //!
-//! Their number is bounded by the journal's length. Keys and values are shared, so that a copy of the
-//! whole, which a writer has to make while a scan holds on to it, copies no bytes.
+//! Their number is bounded (see `RECENT_RECORDS_MAX` and `JOURNAL_BYTES_MAX`). Keys and values are
+//! shared, so that a copy of the whole, which a writer has to make while a scan holds on to it, copies
+//! no bytes.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
@@ -44,6 +45,11 @@ impl Changes {
     /// Adds newer changes.
     pub fn extend(&mut self, newer: Changes) {
         self.map.extend(newer.map);
+    }
+
+    /// How many keys have changed.
+    pub fn len(&self) -> usize {
+        self.map.len()
     }
 
     /// Whether there are none.

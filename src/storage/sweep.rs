@@ -92,6 +92,9 @@ pub struct Swept {
     pub removed: u64,
 }
 
+/// Calls its argument with every body that any record names.
+pub type EachLive<'e> = dyn FnMut(&mut dyn FnMut(&BlobId)) -> Result<()> + 'e;
+
 /// Removes the bodies that no record names.
 ///
 /// `is_of_this_run` tells the bodies that were written since the start; they are left alone, because
@@ -106,7 +109,7 @@ pub struct Swept {
 pub fn sweep_orphans(
     blobs: &dyn BlobStore,
     is_of_this_run: &dyn Fn(&BlobId) -> bool,
-    each_live: &mut dyn FnMut(&mut dyn FnMut(&BlobId)) -> Result<()>,
+    each_live: &mut EachLive<'_>,
     stop: &AtomicBool,
 ) -> Result<Swept> {
     let mut swept = Swept::default();

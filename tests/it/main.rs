@@ -15,3 +15,4 @@ mod object; // put, get, head, copy, delete, conditions, checksums
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod signature; // who is let in
+mod storage; // the conformance suite of the backends

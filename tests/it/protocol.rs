@@ -782,9 +782,18 @@ fn a_client_that_asks_is_invited_when_its_body_is_read() {
         client.send("abc");
         assert_eq!(client.reply().text(), echo_of(b"abc"));
     }
-    // Nothing to invite to.
-    client.send(put("/echo", "Expect: 100-continue\r\nContent-Length: 0\r\n", b""));
-    assert_eq!(client.reply().text(), echo_of(b""));
+}
+
+/// Clients in use lose the answer to their next request when the invitation is missing.
+#[test]
+fn a_client_that_asks_is_invited_to_send_nothing() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for (path, status) in [("/echo", 200), ("/ignore", 403), ("/echo", 200)] {
+        client.send(put(path, "Expect: 100-continue\r\nContent-Length: 0\r\n", b""));
+        assert_eq!(client.head_of_reply().status, 100);
+        assert_eq!(client.reply().status, status);
+    }
 }
 
 /// BI-067, BI-069.

@@ -1,0 +1,47 @@
+//! Measures servers on loopback: how fast they start, what they do beside each other under load, and
+//! what one huge object costs them. A program of its own, because a client in a scripting language
+//! would measure itself. `benches/run.py` starts the servers and calls it; see there for the whole.
+
+mod arguments;
+mod big;
+mod compare;
+mod connection;
+mod process;
+mod signer;
+mod startup;
+mod target;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+load compare --target NAME=http://127.0.0.1:PORT[,PID][,dav] [--target ..]
+             [--size BYTES] [--connections N] [--seconds S] [--rounds N] [--objects N]
+load big     --target NAME=http://127.0.0.1:PORT,PID [--size BYTES]
+load startup [--rounds N] -- SERVER [ARGUMENT ..]
+
+compare  GET, HEAD and PUT of objects of one size, every request signed, closed loop. Targets are
+         visited in turn, in reversed order every second round; rates are medians of the rounds and
+         ratios are to the first target.
+big      Uploads and downloads one object, comparing it; prints the peak memory of the server.
+startup  Time from starting the server to its first 200, on empty folders that are put in place of
+         {dir} among the arguments.
+
+Results are lines of JSON on standard output. Only loopback addresses are accepted.";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let outcome = arguments::Arguments::parse(words).and_then(|arguments| match command.as_str() {
+        "compare" => compare::run(&arguments),
+        "big" => big::run(&arguments),
+        "startup" => startup::run(&arguments),
+        _ => Err(USAGE.to_owned()),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

