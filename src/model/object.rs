@@ -106,6 +106,9 @@ pub struct ObjectDetail {
     /// The parts it was uploaded in; empty for a single PUT or a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<ObjectPart>,
+    /// The upload that it was completed from, so that completing it again is answered alike; or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub upload_id: String,
     /// The checksum in base64, with `-N` when composite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
@@ -153,9 +156,10 @@ impl ObjectRecord {
         let head = &self.head;
         let composite = matches!(head.checksum, Some((_, ChecksumType::Composite)));
         let mut encoder = Encoder::new();
-        encoder.u8(u8::from(head.delete_marker) * DELETE_MARKER
-            | u8::from(head.null_version) * NULL_VERSION
-            | u8::from(composite) * COMPOSITE);
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        encoder.u8(flag(head.delete_marker, DELETE_MARKER)
+            | flag(head.null_version, NULL_VERSION)
+            | flag(composite, COMPOSITE));
         encoder.u8(head.checksum.map_or(0, |(algorithm, _)| algorithm.stored_number()));
         encoder.raw(&head.id.0);
         encoder.u64(head.modified_ms);

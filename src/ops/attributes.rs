@@ -4,7 +4,7 @@
 
 use super::encryption::Sealing;
 use super::object_get::find;
-use super::object_put::push_version_id;
+use super::object_put::push_found_version_id;
 use super::{Context, xml_response};
 use crate::codec::time;
 use crate::codec::xml_writer::XmlWriter;
@@ -50,7 +50,7 @@ pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     }
     let mut response = xml_response(200, xml.end("GetObjectAttributesResponse"));
     response.push_header("Last-Modified", time::http_date(record.head.modified_ms));
-    push_version_id(&mut response, ctx.bucket(), &record.head);
+    push_found_version_id(&mut response, ctx.bucket(), &record.head);
     Ok(response)
 }
 
@@ -84,13 +84,13 @@ fn write_parts(ctx: &Context<'_>, xml: &mut XmlWriter, record: &ObjectRecord) ->
     xml.number("MaxParts", max as u64);
     xml.boolean("IsTruncated", last < parts.len());
     for (number, part) in listed {
+        xml.open("Part");
         if let (Some((algorithm, _)), Some(value)) = (record.head.checksum, &part.checksum) {
-            xml.open("Part");
             xml.element(algorithm.element(), value);
-            xml.number("PartNumber", number as u64);
-            xml.number("Size", part.size);
-            xml.close("Part");
         }
+        xml.number("PartNumber", number as u64);
+        xml.number("Size", part.size);
+        xml.close("Part");
     }
     xml.close("ObjectParts");
     Ok(())

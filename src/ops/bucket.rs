@@ -223,7 +223,13 @@ pub fn delete(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     for _ in 0..COMMIT_TRIES_MAX {
         let bucket = ctx.service.bucket(name)?;
         if has_records(ctx, keys::objects(name))? || has_records(ctx, keys::bucket_versions(name))? {
-            return Err(Error::new(Code::BucketNotEmpty).field("BucketName", name.as_str()));
+            let message = match bucket.record.versioning {
+                Versioning::Unversioned => Code::BucketNotEmpty.message,
+                _ => {
+                    "The bucket you tried to delete is not empty. You must delete all versions in the bucket."
+                }
+            };
+            return Err(Error::with_message(Code::BucketNotEmpty, message).field("BucketName", name.as_str()));
         }
         multipart::abort_all(ctx, name)?;
         let mut batch = Batch::new();

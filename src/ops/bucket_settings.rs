@@ -29,7 +29,11 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let versioning = match root.text("Status")?.as_deref() {
         Some("Enabled") => Versioning::Enabled,
         Some("Suspended") => Versioning::Suspended,
-        _ => return Err(Code::IllegalVersioningConfigurationException.into()),
+        Some(_) => return Err(xml_reader::malformed("Status is neither Enabled nor Suspended")),
+        None => {
+            let message = "The Versioning element must be specified";
+            return Err(Error::with_message(Code::IllegalVersioningConfigurationException, message));
+        }
     };
     if root.text("MfaDelete")?.as_deref() == Some("Enabled") {
         return Err(Error::with_message(Code::NotImplemented, "MFA delete is not supported."));

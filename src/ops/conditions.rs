@@ -122,8 +122,9 @@ fn failed_read(headers: &Headers, target: &Target<'_>, names: &Names) -> Option<
 /// The conditions of PutObject, CopyObject and CompleteMultipartUpload on what they replace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteConditions {
-    /// `If-None-Match: *`: there must be nothing to replace.
-    pub is_new: bool,
+    /// `If-None-Match`: what is replaced must not be this; with `*`, there must be nothing to replace.
+    /// S3 takes only `*`; ETags are taken here too, as RFC 9110 section 13.1.2 means them.
+    pub none_match: Option<Tags>,
     /// `If-Match`: what is replaced must be this.
     pub matches: Option<Tags>,
 }
@@ -137,19 +138,21 @@ impl WriteConditions {
             }
         }
         let none_match = tags(headers, READ.if_none_match);
-        if none_match.as_ref().is_some_and(|tags| *tags != Tags::Any) {
-            return Err(Error::new(Code::NotImplemented).field("Header", READ.if_none_match).field(
-                "additionalMessage",
-                "We don't accept the provided value of If-None-Match header for this API",
-            ));
+        let matches = tags(headers, READ.if_match);
+        if none_match.is_some() && matches.is_some() {
+            return Err(Error::new(Code::NotImplemented)
+                .field("Header", "If-Match,If-None-Match")
+                .field("additionalMessage", "Multiple conditional request headers present in the request"));
         }
-        Ok(WriteConditions { is_new: none_match.is_some(), matches: tags(headers, READ.if_match) })
+        Ok(WriteConditions { none_match, matches })
     }
 
     /// Checks the conditions against what is there now. Errors: `PreconditionFailed` (412), and
     /// `NoSuchKey` (404) where there should be something to match.
     pub fn check(&self, current: &Current<'_>) -> Result<()> {
-        if self.is_new && matches!(current, Current::Object(_)) {
+        if let (Some(tags), Current::Object(target)) = (&self.none_match, current)
+            && tags.includes(target.etag, Comparison::Weak)
+        {
             return Err(failed(READ.if_none_match));
         }
         match (&self.matches, current) {
@@ -427,7 +430,10 @@ mod tests {
             (&[("If-None-Match", "*")], Current::Absent, 200, ""),
             (&[("If-None-Match", "*")], Current::DeleteMarker, 200, ""),
             (&[("If-None-Match", "*")], object, 412, "If-None-Match"),
-            (&[("If-None-Match", "\"abc\"")], Current::Absent, 501, ""),
+            (&[("If-None-Match", "\"abc\"")], Current::Absent, 200, ""),
+            (&[("If-None-Match", "\"abc\"")], object, 412, "If-None-Match"),
+            (&[("If-None-Match", "\"x\"")], object, 200, ""),
+            (&[("If-None-Match", "*"), ("If-Match", "\"abc\"")], object, 501, ""),
             (&[("If-Match", "\"abc\"")], object, 200, ""),
             (&[("If-Match", "*")], object, 200, ""),
             (&[("If-Match", "\"x\"")], object, 412, "If-Match"),

@@ -54,7 +54,7 @@ fn objects_v2(ctx: &Context<'_>) -> Result<Response> {
     let asked = parse_max(ctx, "max-keys")?;
     let token = ctx.param("continuation-token");
     let start_after = ctx.param("start-after").unwrap_or("");
-    let marker = match token {
+    let marker = match token.filter(|token| !token.is_empty()) {
         Some(token) => Token::read(ctx, token)?,
         None => start_after.to_owned(),
     };
@@ -205,7 +205,7 @@ impl Encoding {
     /// `InvalidArgument`.
     pub fn read(ctx: &Context<'_>) -> Result<Encoding> {
         match ctx.param("encoding-type") {
-            None | Some("") => Ok(Encoding::Plain),
+            None => Ok(Encoding::Plain),
             Some(kind) if kind.eq_ignore_ascii_case("url") => Ok(Encoding::Url),
             Some(other) => Err(Error::invalid_argument(
                 "encoding-type",

@@ -99,7 +99,7 @@ pub fn parts(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     xml.element("UploadId", &id.to_string());
     write_people(ctx, &mut xml, &upload);
     xml.number("PartNumberMarker", u64::from(marker));
-    if let (true, Some((last, _))) = (truncated, found.last()) {
+    if let Some((last, _)) = found.last() {
         xml.number("NextPartNumberMarker", u64::from(*last));
     }
     xml.number("MaxParts", max as u64);

@@ -146,7 +146,7 @@ pub fn storage_class(ctx: &Context<'_>) -> Result<String> {
     }
 }
 
-/// Reads `x-amz-tagging`: tags in the form of a query string.
+/// Reads `x-amz-tagging`: tags in the form of a query string, whose order S3 does not keep.
 ///
 /// # Errors
 /// `InvalidArgument` when it is not of that form, otherwise as [`check_tags`].
@@ -156,7 +156,10 @@ pub fn parse_tagging_header(text: &str) -> Result<Vec<(String, String)>> {
         Error::invalid_argument("x-amz-tagging", text, message)
     };
     let query = Query::parse(text).ok_or_else(malformed)?;
-    let tags: Vec<(String, String)> =
+    if text.split('&').any(|pair| pair.matches('=').count() > 1) {
+        return Err(malformed());
+    }
+    let mut tags: Vec<(String, String)> =
         query.iter().map(|(name, value)| (name.to_owned(), value.unwrap_or("").to_owned())).collect();
     let duplicate =
         tags.iter().enumerate().any(|(at, (name, _))| tags[..at].iter().any(|(seen, _)| seen == name));
@@ -164,6 +167,7 @@ pub fn parse_tagging_header(text: &str) -> Result<Vec<(String, String)>> {
         return Err(malformed());
     }
     check_tags(&tags, OBJECT_TAGS_MAX)?;
+    tags.sort();
     Ok(tags)
 }
 
@@ -191,7 +195,11 @@ pub fn check_tags(tags: &[(String, String)], most: usize) -> Result<()> {
                 .field("TagValue", value.clone()));
         }
         if name.starts_with("aws:") {
-            let message = "System tags cannot be added/updated by requester";
+            let message = if most == OBJECT_TAGS_MAX {
+                "Your TagKey cannot be prefixed with aws:"
+            } else {
+                "System tags cannot be added/updated by requester"
+            };
             return Err(Error::with_message(Code::InvalidTag, message).field("TagKey", name.clone()));
         }
         if tags[..at].iter().any(|(seen, _)| seen == name) {
@@ -260,8 +268,9 @@ mod tests {
 
     #[test]
     fn tags_follow_the_rules() {
-        assert_eq!(parse_tagging_header("a=1&b=").expect("valid").len(), 2);
-        for bad in ["a=1&a=2", "a=%zz", "=x", "aws:x=1", "a=|"] {
+        let tags = parse_tagging_header("b=1&a").expect("valid");
+        assert_eq!(tags, [("a".to_owned(), String::new()), ("b".to_owned(), "1".to_owned())]);
+        for bad in ["a=1&a=2", "a=%zz", "=x", "aws:x=1", "a=|", "a=1,b=2"] {
             assert!(parse_tagging_header(bad).is_err(), "{bad}");
         }
         let eleven: Vec<String> = (0..11).map(|i| format!("k{i}=v")).collect();

@@ -10,8 +10,8 @@ use super::encryption::{self, Sealing};
 use super::list::parse_upload_id;
 use super::object_get::parse_part_number;
 use super::object_put::{
-    Destination, NewVersion, Received, commit_version_with, owner_of_new, push_version_id, receive,
-    require_length,
+    Destination, NewVersion, Received, commit_version_with, owner_of_new, push_version_id, read_current,
+    receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
 use super::{Context, metadata, read_small_body, xml_response};
@@ -187,10 +187,16 @@ struct ListedPart {
 /// CompleteMultipartUpload.
 pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let bytes = read_small_body(body, COMPLETE_BODY_BYTES_MAX)?;
-    let listed = parse_completion(&bytes)?;
+    let listed = parse_completion(&bytes).map_err(|error| {
+        let disordered = error.code() == Code::InvalidPartOrder;
+        if disordered { error.field("UploadId", ctx.param("uploadId").unwrap_or("")) } else { error }
+    })?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
     for _ in 0..COMMIT_TRIES_MAX {
-        let (id, upload, upload_stored) = find_upload(ctx)?;
+        let (id, upload, upload_stored) = match find_upload(ctx) {
+            Ok(found) => found,
+            Err(error) => return completed_before(ctx, &listed, error),
+        };
         let customer_key_md5 = Sealing::check_completion(ctx, &upload)?;
         let stored = read_parts(ctx, id)?;
         let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;
@@ -210,7 +216,7 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             let changed = ctx.service.meta.get(&keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
             match changed.map_err(store_error)? {
                 Some(now) if now == upload_stored => parts_unchanged(ctx, id, &stored),
-                _ => Err(no_such_upload(&id.to_string())),
+                _ => Err(Code::OperationAborted.into()),
             }
         });
         match outcome {
@@ -227,6 +233,30 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         }
     }
     Err(Code::OperationAborted.into())
+}
+
+/// A client that did not hear the answer completes again, and is told the same once more: while the
+/// object of that upload is the newest version, and if it was made of the parts that are listed now.
+fn completed_before(ctx: &Context<'_>, listed: &[ListedPart], error: Error) -> Result<Response> {
+    let current = read_current(ctx.service, ctx.bucket(), ctx.key())?.map(|(record, _)| record);
+    let id = ctx.param("uploadId").unwrap_or("");
+    match current {
+        Some(record)
+            if error.code() == Code::NoSuchUpload
+                && !id.is_empty()
+                && record.detail.upload_id == id
+                && etag_of_listed(listed).is_some_and(|etag| etag == record.head.etag) =>
+        {
+            Ok(completed(ctx, &record))
+        }
+        _ => Err(error),
+    }
+}
+
+fn etag_of_listed(listed: &[ListedPart]) -> Option<String> {
+    let md5 = |part: &ListedPart| unhex(&part.etag).or_else(|| unbase64(&part.etag))?.try_into().ok();
+    let md5s: Vec<[u8; 16]> = listed.iter().map(md5).collect::<Option<_>>()?;
+    Some(digest::multipart_etag(&md5s))
 }
 
 /// A part that was uploaded again while the completion ran makes it start over.
@@ -383,6 +413,7 @@ fn assemble(ctx: &Context<'_>, upload: UploadRecord, chosen: &[(u16, PartRecord)
         completion.verify(*algorithm, value)?;
     }
     let mut detail = upload.detail;
+    detail.upload_id = ctx.param("uploadId").unwrap_or("").to_owned();
     detail.pieces = chosen.iter().flat_map(|(_, part)| part.pieces.iter().cloned()).collect();
     detail.parts = chosen
         .iter()

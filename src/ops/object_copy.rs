@@ -10,7 +10,7 @@ use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
 use super::object_put::{
-    Destination, NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_version_id, receive_copy,
+    Destination, NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_found_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
 use super::{Context, access, acl, metadata, object_lock, range, xml_response};
@@ -145,7 +145,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let record =
         commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = copied(&record);
-    push_version_id(&mut response, ctx.bucket(), &record.head);
+    push_found_version_id(&mut response, ctx.bucket(), &record.head);
     push_source_version(&mut response, &found);
     if let Some(sealing) = &sealing {
         sealing.push_written(&mut response);

@@ -56,13 +56,27 @@ pub fn delete_key(
     version: Option<&str>,
     condition: &DeleteConditions,
 ) -> Result<Deleted> {
-    match version {
-        Some(version) => delete_version(ctx, key, version, condition),
-        None if ctx.bucket().record.versioning == Versioning::Unversioned => {
-            delete_version(ctx, key, "null", condition).map(|_| Deleted::default())
-        }
-        None => put_delete_marker(ctx, key, condition),
+    if let Some(version) = version.filter(|version| *version != "null") {
+        parse_version_id(version)?;
     }
+    for attempt in 0..COMMIT_TRIES_MAX {
+        let bucket = match (&ctx.bucket, attempt) {
+            (Some(bucket), 0) => bucket.clone(),
+            _ => ctx.service.bucket(ctx.bucket_name())?,
+        };
+        let deleted = match version {
+            Some(version) => try_delete_version(ctx, &bucket, key, version, condition)?,
+            // Decided anew with the bucket: a deletion must not remove for good what is versioned by now.
+            None if bucket.record.versioning == Versioning::Unversioned => {
+                try_delete_version(ctx, &bucket, key, "null", condition)?.map(|_| Deleted::default())
+            }
+            None => return put_delete_marker(ctx, key, condition),
+        };
+        if let Some(deleted) = deleted {
+            return Ok(deleted);
+        }
+    }
+    Err(Code::OperationAborted.into())
 }
 
 fn put_delete_marker(ctx: &Context<'_>, key: &ObjectKey, condition: &DeleteConditions) -> Result<Deleted> {
@@ -80,37 +94,28 @@ fn put_delete_marker(ctx: &Context<'_>, key: &ObjectKey, condition: &DeleteCondi
     Ok(Deleted { version_id: Some(marker.head.version_id()), delete_marker: true })
 }
 
-/// Removes one version for good. Removing the newest makes the next older one the newest.
-fn delete_version(
+/// Removes one version for good, unless it is locked. Removing the newest makes the next older one the
+/// newest. `Ok(None)` when another write came between.
+fn try_delete_version(
     ctx: &Context<'_>,
+    bucket: &Bucket,
     key: &ObjectKey,
     version: &str,
     condition: &DeleteConditions,
-) -> Result<Deleted> {
-    if version != "null" {
-        parse_version_id(version)?;
+) -> Result<Option<Deleted>> {
+    let deleted = |delete_marker| Deleted { version_id: Some(version.to_owned()), delete_marker };
+    let mut batch = Batch::new();
+    batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
+    let removed = remove_version(ctx, bucket, key, version, &mut batch)?;
+    condition.check(&Current::of(removed.as_ref()))?;
+    let Some(removed) = removed else { return Ok(Some(deleted(false))) };
+    object_lock::check_deletable(&removed, ctx.now, object_lock::governance(ctx))?;
+    ctx.service.discard_in(&mut batch, &removed.detail.pieces);
+    if ctx.service.commit(batch)? == Outcome::Conflict {
+        return Ok(None);
     }
-    for attempt in 0..COMMIT_TRIES_MAX {
-        let bucket = match (&ctx.bucket, attempt) {
-            (Some(bucket), 0) => bucket.clone(),
-            _ => ctx.service.bucket(ctx.bucket_name())?,
-        };
-        let mut batch = Batch::new();
-        batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
-        let removed = remove_version(ctx, &bucket, key, version, &mut batch)?;
-        condition.check(&Current::of(removed.as_ref()))?;
-        let Some(removed) = removed else {
-            return Ok(Deleted { version_id: Some(version.to_owned()), delete_marker: false });
-        };
-        object_lock::check_deletable(&removed, ctx.now, object_lock::governance(ctx))?;
-        ctx.service.discard_in(&mut batch, &removed.detail.pieces);
-        if ctx.service.commit(batch)? == Outcome::Committed {
-            let delete_marker = removed.head.delete_marker;
-            ctx.service.discarded(removed.detail.pieces);
-            return Ok(Deleted { version_id: Some(version.to_owned()), delete_marker });
-        }
-    }
-    Err(Code::OperationAborted.into())
+    ctx.service.discarded(removed.detail.pieces);
+    Ok(Some(deleted(removed.head.delete_marker)))
 }
 
 /// Puts the removal of a version into a batch. `None` when there is no such version.
@@ -184,15 +189,22 @@ pub fn delete_many(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let (entries, quiet) = parse(&bytes)?;
     let mut xml = XmlWriter::document("DeleteResult");
     for entry in &entries {
-        let outcome = ObjectKey::parse(&entry.key)
-            .and_then(|key| delete_key(ctx, &key, entry.version.as_deref(), &entry.condition));
-        match outcome {
+        match delete_entry(ctx, entry) {
             Ok(_) if quiet => {}
             Ok(deleted) => write_deleted(&mut xml, entry, &deleted),
             Err(error) => write_error(&mut xml, entry, &error),
         }
     }
     Ok(xml_response(200, xml.end("DeleteResult")))
+}
+
+fn delete_entry(ctx: &Context<'_>, entry: &Entry) -> Result<Deleted> {
+    let key = ObjectKey::parse(&entry.key)?;
+    if let Some(version) = entry.version.as_deref().filter(|version| *version != "null") {
+        // Unlike DeleteObject: here an id that cannot be one names no version.
+        parse_version_id(version).map_err(|_| Error::new(Code::NoSuchVersion))?;
+    }
+    delete_key(ctx, &key, entry.version.as_deref(), &entry.condition)
 }
 
 fn write_deleted(xml: &mut XmlWriter, entry: &Entry, deleted: &Deleted) {

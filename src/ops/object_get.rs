@@ -3,7 +3,7 @@
 //! Source: S3 API reference, GetObject and HeadObject.
 
 use super::encryption::Sealing;
-use super::object_put::push_checksum;
+use super::object_put::{push_checksum, push_found_version_id};
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
@@ -13,7 +13,6 @@ use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Response, ResponseBody};
-use crate::model::bucket::Versioning;
 use crate::model::object::{ObjectRecord, Piece};
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{BlobStore, MetaStore};
@@ -100,7 +99,7 @@ pub fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
 }
 
 /// What a read is told that found a delete marker: by its id, or as the newest version.
-pub fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
+fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
     if by_id {
         return delete_marker_refused(ctx, marker);
     }
@@ -218,9 +217,7 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
     }
     metadata::push(&mut response, &record.detail);
     object_lock::push(&mut response, &record.detail.lock);
-    if ctx.bucket().record.versioning != Versioning::Unversioned {
-        response.push_header("x-amz-version-id", head.version_id());
-    }
+    push_found_version_id(&mut response, ctx.bucket(), head);
     if !head.storage_class.is_empty() {
         response.push_header("x-amz-storage-class", head.storage_class.clone());
     }
@@ -289,10 +286,11 @@ pub fn open(
     if length == 0 {
         return Ok(Some(ResponseBody::Empty));
     }
-    if let [piece] = record.detail.pieces.as_slice() {
-        if piece.inline && piece.salt.is_none() {
-            return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
-        }
+    if let [piece] = record.detail.pieces.as_slice()
+        && piece.inline
+        && piece.salt.is_none()
+    {
+        return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
     }
     let reader = PieceReader::open(service, &record.detail.pieces, range, key)?;
     Ok(reader.map(|reader| ResponseBody::Stream { length, reader: Box::new(reader) }))

@@ -121,18 +121,20 @@ fn parse_retention(bytes: &[u8], now: Millis) -> Result<Option<Retention>> {
     let document = xml_reader::parse(bytes)?;
     let root = document.root("Retention")?.only(&["Mode", "RetainUntilDate"])?;
     match (root.one_of("Mode", &LockMode::ALL)?, root.date("RetainUntilDate")?) {
-        (Some(mode), Some(until_ms)) => Ok(Some(Retention { mode, until_ms: in_future(until_ms, now)? })),
+        (Some(mode), Some(until_ms)) => {
+            Ok(Some(Retention { mode, until_ms: in_future("RetainUntilDate", until_ms, now)? }))
+        }
         (None, None) => Ok(None),
         _ => Err(malformed("a retention has Mode and RetainUntilDate")),
     }
 }
 
-fn in_future(until_ms: Millis, now: Millis) -> Result<Millis> {
+fn in_future(argument: &str, until_ms: Millis, now: Millis) -> Result<Millis> {
     if until_ms > now {
         return Ok(until_ms);
     }
     let message = "The retain until date must be in the future!";
-    Err(Error::invalid_argument(UNTIL, &iso8601(until_ms), message))
+    Err(Error::invalid_argument(argument, &iso8601(until_ms), message))
 }
 
 /// GetObjectRetention.
@@ -212,11 +214,12 @@ fn read_headers(ctx: &Context<'_>) -> Result<ObjectLock> {
         (Some(mode), Some(until)) => Some(Retention {
             mode: LockMode::parse(mode)
                 .ok_or_else(|| Error::invalid_argument(MODE, mode, "Unknown wormMode directive."))?,
-            until_ms: in_future(parse_until(until)?, ctx.now)?,
+            until_ms: in_future(UNTIL, parse_until(until)?, ctx.now)?,
         }),
-        _ => {
+        (mode, _) => {
+            let absent = if mode.is_none() { MODE } else { UNTIL };
             let message = format!("{UNTIL} and {MODE} must both be supplied");
-            return Err(Error::with_message(Code::InvalidArgument, message));
+            return Err(Error::with_message(Code::InvalidArgument, message).field("ArgumentName", absent));
         }
     };
     let legal_hold = match ctx.header(LEGAL_HOLD) {
@@ -261,7 +264,8 @@ pub fn push(response: &mut Response, lock: &ObjectLock) {
 }
 
 /// Whether this request overrides governance mode: it must say so, and its sender must be allowed to,
-/// which is the owner of the bucket.
+/// which is the owner of the bucket. S3 refuses the header where a bucket has no object lock; here it
+/// means nothing then, because programs that empty buckets send it always.
 pub fn governance(ctx: &Context<'_>) -> Governance {
     let said = ctx.header(BYPASS).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let account = ctx.identity.account().map(|account| account.canonical_id.as_str());

@@ -84,7 +84,14 @@ pub fn push_checksum(response: &mut Response, record: &ObjectRecord) {
     }
 }
 
-/// Adds `x-amz-version-id`, where the bucket has versions.
+/// Adds `x-amz-version-id` of a version that was found (or copied), where the bucket has versions.
+pub fn push_found_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHead) {
+    if bucket.record.versioning != Versioning::Unversioned {
+        response.push_header("x-amz-version-id", head.version_id());
+    }
+}
+
+/// Adds `x-amz-version-id` of a version that was written, where the bucket makes versions.
 pub fn push_version_id(response: &mut Response, bucket: &Bucket, head: &ObjectHead) {
     if bucket.record.versioning == Versioning::Enabled || !head.null_version {
         response.push_header("x-amz-version-id", head.version_id());

@@ -7,7 +7,7 @@
 
 use super::Context;
 use super::object_get::{delete_marker_refused, missing, parse_version_id};
-use super::object_put::{find_older_null, push_version_id, read_current};
+use super::object_put::{find_older_null, push_found_version_id, read_current};
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
 use crate::error::{Code, Result};
 use crate::http::Response;
@@ -105,6 +105,6 @@ pub fn update_version(
 /// The answer to a change of a version: a status, and which version it was.
 pub fn updated(ctx: &Context<'_>, status: u16, record: &ObjectRecord) -> Response {
     let mut response = Response::new(status);
-    push_version_id(&mut response, ctx.bucket(), &record.head);
+    push_found_version_id(&mut response, ctx.bucket(), &record.head);
     response
 }

@@ -45,6 +45,10 @@ pub fn copy_source(headers: &Headers, size: u64) -> Result<Range<u64>> {
              the zero-based offsets of the first and last bytes to copy",
         ));
     };
+    if first >= size {
+        let message = "The specified copy range is invalid for the source object size";
+        return Err(Error::with_message(Code::InvalidRequest, message));
+    }
     if last >= size {
         return Err(Error::invalid_argument(
             FIELD,
@@ -213,7 +217,9 @@ mod tests {
             assert_eq!(error.code(), Code::InvalidArgument);
             assert!(error.message().starts_with("The x-amz-copy-source-range value must be"), "{text}");
         }
-        for text in ["bytes=0-10", "bytes=10-10", "bytes=0-99999999999999999999"] {
+        let error = copy_source(&headers(FIELD, "bytes=10-10"), 10).expect_err("behind the end");
+        assert_eq!(error.code(), Code::InvalidRequest);
+        for text in ["bytes=0-10", "bytes=0-99999999999999999999"] {
             let error = copy_source(&headers(FIELD, text), 10).expect_err("beyond the end");
             assert_eq!(
                 error.message(),

@@ -5,8 +5,8 @@
 
 use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::metadata::{OBJECT_TAGS_MAX, check_tags};
-use super::object_get::{delete_marker_error, find_version, missing};
-use super::object_put::push_version_id;
+use super::object_get::{delete_marker_refused, find_version, missing};
+use super::object_put::push_found_version_id;
 use super::object_update::{update_version, updated};
 use super::{Context, read_verified_body, xml_response};
 use crate::codec::xml_reader;
@@ -24,7 +24,8 @@ pub type Tags = Vec<(String, String)>;
 pub fn put_bucket(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let tags = read_tags(ctx, body, BUCKET_TAGS_MAX)?;
     ctx.service.update_bucket(ctx.bucket_name(), &mut |record| {
-        record.tags = Some(tags.clone());
+        // S3 knows no empty set: what was put empty reads as never put.
+        record.tags = (!tags.is_empty()).then(|| tags.clone());
         Ok(())
     })?;
     Ok(Response::new(204))
@@ -63,10 +64,10 @@ pub fn get_object(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let found = find_version(ctx.service, ctx.bucket(), ctx.key(), version)?;
     let record = found.ok_or_else(|| missing(ctx.key(), version))?;
     if record.head.delete_marker {
-        return Err(delete_marker_error(ctx, &record, version.is_some()));
+        return Err(delete_marker_refused(ctx, &record));
     }
     let mut response = xml_response(200, write_tags(&record.detail.tags));
-    push_version_id(&mut response, ctx.bucket(), &record.head);
+    push_found_version_id(&mut response, ctx.bucket(), &record.head);
     Ok(response)
 }
 
@@ -91,8 +92,11 @@ fn read_tags(ctx: &Context<'_>, body: Body<'_>, most: usize) -> Result<Tags> {
 /// `MalformedXML`.
 pub fn parse_tags(bytes: &[u8]) -> Result<Tags> {
     let document = xml_reader::parse(bytes)?;
-    let set = document.root("Tagging")?.only(&["TagSet"])?.required("TagSet")?.only(&["Tag"])?;
-    set.children("Tag")
+    let Some(set) = document.root("Tagging")?.only(&["TagSet"])?.child("TagSet")? else {
+        return Ok(Vec::new());
+    };
+    set.only(&["Tag"])?
+        .children("Tag")
         .map(|tag| {
             let tag = tag.only(&["Key", "Value"])?;
             Ok((tag.required_text("Key")?.into_owned(), tag.required_text("Value")?.into_owned()))
@@ -121,14 +125,15 @@ mod tests {
     fn tag_sets_go_both_ways() {
         let tags = vec![("a".to_owned(), "1 < 2".to_owned()), ("b".to_owned(), String::new())];
         assert_eq!(parse_tags(&write_tags(&tags)).expect("valid"), tags);
-        assert!(parse_tags(b"<Tagging><TagSet/></Tagging>").expect("valid").is_empty());
+        for empty in ["<Tagging><TagSet/></Tagging>", "<Tagging/>"] {
+            assert!(parse_tags(empty.as_bytes()).expect("valid").is_empty());
+        }
     }
 
     #[test]
     fn a_document_of_another_shape_is_malformed() {
         for text in [
             "",
-            "<Tagging/>",
             "<Tags><TagSet/></Tags>",
             "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
             "<Tagging><TagSet><Tag><Value>a</Value></Tag></TagSet></Tagging>",

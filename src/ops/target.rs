@@ -72,7 +72,7 @@ fn split_host(host: &str, hosts: &Hosts<'_>) -> Result<(String, Option<String>)>
     if name.parse::<std::net::IpAddr>().is_ok() {
         return Ok((name, None));
     }
-    if hosts.known.iter().any(|known| *known == name) {
+    if hosts.known.contains(&name) {
         return Ok((name, None));
     }
     let known = hosts.known.iter().map(String::as_str);

@@ -118,8 +118,11 @@ fn is_on_disk(folder: &Path, text: &str) -> bool {
     })
 }
 
+/// Header fields.
+type Fields<'k> = Vec<(&'k str, &'k str)>;
+
 /// How a write asks for each kind of encryption, and what a read of the result has to bring.
-fn kinds(client: &ClientKey) -> [(&'static str, Vec<(&str, &str)>, Vec<(&str, &str)>); 3] {
+fn kinds(client: &ClientKey) -> [(&'static str, Fields<'_>, Fields<'_>); 3] {
     [
         ("sse-s3", vec![(SSE, "AES256")], vec![]),
         ("sse-kms", vec![(SSE, "aws:kms"), (KMS_KEY, "testkey-1")], vec![]),

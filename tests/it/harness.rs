@@ -289,6 +289,12 @@ impl Reply {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// The version that a write made or a read found.
+    #[track_caller]
+    pub fn version(&self) -> String {
+        self.header("x-amz-version-id").expect("a version id").to_owned()
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

@@ -12,7 +12,10 @@ mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod list; // pages, prefixes, delimiters, markers
 mod multipart; // uploads in parts
 mod object; // put, get, head, copy, delete, conditions, checksums
+mod object_lock; // retention, legal hold, and what they forbid
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod signature; // who is let in
 mod storage; // the conformance suite of the backends
+mod tagging; // tags of buckets and objects
+mod versioning; // versions, delete markers, the null version
