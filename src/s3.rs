@@ -13,7 +13,8 @@ use crate::http::{Body, Handler, Headers, Method, Refusal, Request, Response, Re
 use crate::log::{Field, Level, Log};
 use crate::ops::service::{Service, request_id};
 use crate::ops::target::{Hosts, Target};
-use crate::ops::{Context, access, admin, route};
+use crate::ops::website_serving::Visit;
+use crate::ops::{Context, Proof, ProofPlace, access, admin, cors, request_payment, route, website_serving};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -72,6 +73,13 @@ impl S3 {
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
         facts.bucket = target.bucket.as_ref().map(ToString::to_string);
         facts.key = target.key.as_ref().map(ToString::to_string);
+        if head.method == Method::Options {
+            facts.operation = Some("PreflightRequest");
+            return cors::preflight(&self.service, &target, &head.headers);
+        }
+        if website_serving::is_website(&self.service, &target) {
+            return Ok(self.serve_website(head, &target, id, facts));
+        }
         let query = Query::parse(&head.query).ok_or_else(|| Error::new(Code::InvalidURI))?;
         let operation = route(head.method, &target, &query, &head.headers)?;
         facts.operation = Some(operation.name);
@@ -85,7 +93,8 @@ impl S3 {
             Some(name) if operation.name != "CreateBucket" => Some(self.service.bucket(name)?),
             _ => None,
         };
-        access::authorize(operation, &authenticated.identity, bucket.as_deref())?;
+        let place = if authenticated.signed_query { ProofPlace::Query } else { ProofPlace::Header };
+        let proof = Proof { version: authenticated.signature_version, place };
         let Authenticated { identity, body, trailers, .. } = authenticated;
         let ctx = Context {
             service: &self.service,
@@ -94,6 +103,7 @@ impl S3 {
             query: &query,
             headers: &head.headers,
             identity: &identity,
+            proof,
             trailers: &trailers,
             request_id: id,
             now,
@@ -101,7 +111,30 @@ impl S3 {
             secure: head.secure,
             bucket,
         };
-        (operation.run)(&ctx, body)
+        // A form says who sends it in its body, so its operation decides on access itself.
+        if operation.name != "PostObject" {
+            access::authorize(&ctx)?;
+        }
+        let mut response = (operation.run)(&ctx, body)?;
+        request_payment::acknowledge(&ctx, &mut response);
+        Ok(response)
+    }
+
+    fn serve_website(&self, head: &Head, target: &Target, id: &str, facts: &mut Facts) -> Response {
+        facts.operation = Some("WebsiteRequest");
+        let (response, error) = website_serving::serve(&Visit {
+            service: &self.service,
+            target,
+            method: head.method,
+            headers: &head.headers,
+            request_id: id,
+            now: self.service.clock.now(),
+            peer: head.peer,
+            secure: head.secure,
+        });
+        facts.code = error.as_ref().map(|error| error.code().name);
+        facts.cause = error.as_ref().and_then(|error| error.log_cause().map(str::to_owned));
+        response
     }
 
     fn authenticate<'a>(
@@ -206,6 +239,7 @@ impl Handler for S3 {
             error_response(&error, head.method, &head.path, &id)
         });
         let mut response = self.finish(response, &id);
+        cors::decorate(&self.service, facts.bucket.as_deref(), head.method, &head.headers, &mut response);
         self.log_when_sent(&mut response, head, id, facts, started);
         response
     }
@@ -241,9 +275,6 @@ fn refused(refusal: Refusal) -> (u16, Error) {
         Refusal::HeadersTooLarge => (400, Code::RequestHeaderSectionTooLarge.into()),
         Refusal::UnknownTransferCoding => (501, Code::NotImplemented.into()),
         Refusal::VersionNotSupported => (505, Code::UnsupportedHttpVersion.into()),
-        Refusal::ExpectationFailed => {
-            (417, Error::with_message(Code::InvalidRequest, "Only Expect: 100-continue is supported."))
-        }
         Refusal::TooManyConnections => (503, Code::SlowDown.into()),
     }
 }

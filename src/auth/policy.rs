@@ -1,7 +1,7 @@
 //! Bucket policies: the document, and what it says about a request.
 //!
 //! The language is that of the IAM user guide ("IAM JSON policy elements reference"), narrowed as S3
-//! narrows it for policies of buckets: every statement has a principal, and every resource lies in the
+//! narrows it for policies of buckets: every statement has a principal, and every resource reaches the
 //! bucket. A policy is checked completely when it is put; evaluation cannot fail, and where something is
 //! missing (a key, a variable) the statement does not apply or the condition does not hold.
 
@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 
 pub mod action;
 mod condition;
-mod json;
+pub(crate) mod json;
 mod pattern;
 mod public;
 
@@ -331,18 +331,20 @@ impl Reader<'_> {
         let texts = value.texts().ok_or_else(invalid)?;
         let items = texts
             .iter()
-            .map(|text| match self.lies_in_bucket(text) {
-                true => Pattern::wildcards(text, self.has_variables).ok_or_else(invalid),
-                false => Err(invalid()),
+            .map(|text| {
+                let pattern = Pattern::wildcards(text, self.has_variables);
+                pattern.filter(|pattern| self.reaches_bucket(text, pattern)).ok_or_else(invalid)
             })
             .collect::<Result<_>>()?;
         Ok(Listed { negated, items })
     }
 
-    /// The bucket's own ARN, one of its objects, or both at once (`bucket*`).
-    fn lies_in_bucket(&self, resource: &str) -> bool {
-        let rest = resource.strip_prefix(ARN_PREFIX).and_then(|name| name.strip_prefix(self.bucket));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '*']))
+    /// Whether a resource is the bucket, one of its objects, or a pattern that has any of them. What else
+    /// a pattern has does not matter: the policy is asked about this bucket alone.
+    fn reaches_bucket(&self, resource: &str, pattern: &Pattern) -> bool {
+        let bucket = format!("{ARN_PREFIX}{}", self.bucket);
+        resource.starts_with(ARN_PREFIX)
+            && (pattern.matches_plain(&bucket) || pattern.may_begin_with(&(bucket + "/")))
     }
 }
 

@@ -22,11 +22,11 @@ pub enum Permission {
 impl Permission {
     /// All permissions, in the order S3 documents them.
     pub const ALL: [Permission; 5] = [
-        Permission::FullControl,
-        Permission::Write,
-        Permission::WriteAcp,
         Permission::Read,
+        Permission::Write,
         Permission::ReadAcp,
+        Permission::WriteAcp,
+        Permission::FullControl,
     ];
 
     /// The text of the `Permission` element.
@@ -110,7 +110,7 @@ pub struct Grant {
     pub permission: Permission,
 }
 
-/// The grants of a bucket or an object. Empty means what `private` means: the owner alone.
+/// The grants of a bucket or an object. Owners have their rights without a grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Acl {
@@ -200,6 +200,14 @@ impl Acl {
                 Grantee::Group(Group::LogDelivery) => false,
             }
         })
+    }
+
+    /// Whether the list grants `permission` to an account by its id, leaving groups aside.
+    pub fn allows_by_id(&self, account: Option<&str>, permission: Permission) -> bool {
+        self.grants
+            .iter()
+            .filter(|grant| grant.permission.covers(permission))
+            .any(|grant| matches!(&grant.grantee, Grantee::Account(id) if account == Some(id.as_str())))
     }
 
     /// Whether anything is granted to everybody or to everybody with an account.

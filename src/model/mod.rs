@@ -8,15 +8,19 @@ use crate::error::{Code, Error, Result};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub mod access;
 pub mod acl;
 pub mod bucket;
 pub mod codec;
+pub mod cors;
 pub mod encryption;
 pub mod keys;
 pub mod listing;
 pub mod lock;
 pub mod multipart;
 pub mod object;
+pub mod replication;
+pub mod website;
 
 /// A valid bucket name (S3 user guide, "General purpose bucket naming rules").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -94,9 +94,9 @@ pub struct ObjectDetail {
     /// Tags in the order given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<(String, String)>,
-    /// The grants; empty means private.
-    #[serde(default, skip_serializing_if = "acl_is_empty")]
-    pub acl: Acl,
+    /// The grants; `None` means private: the owner alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Acl>,
     /// Retention and legal hold.
     #[serde(default, skip_serializing_if = "ObjectLock::is_empty")]
     pub lock: ObjectLock,
@@ -115,10 +115,9 @@ pub struct ObjectDetail {
     /// How the bytes are encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<ObjectEncryption>,
-}
-
-fn acl_is_empty(acl: &Acl) -> bool {
-    acl.grants.is_empty()
+    /// `PENDING` when the bucket's replication configuration was for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_status: Option<String>,
 }
 
 /// One version of a key.

@@ -4,7 +4,7 @@
 //! Server's rule.
 
 use super::service::COMMIT_TRIES_MAX;
-use super::{Context, acl, bucket_encryption, multipart, read_small_body, xml_response};
+use super::{Context, acl, bucket_encryption, multipart, ownership, read_small_body, xml_response};
 use crate::codec::time::iso8601;
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
@@ -115,8 +115,10 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         ctx.header("x-amz-bucket-object-lock-enabled").is_some_and(|on| on.eq_ignore_ascii_case("true"));
     let owner = account.canonical_id.clone();
     let acl = acl::from_headers(ctx.headers, ctx.service.accounts(), &owner, &owner)?;
+    let acl = acl.unwrap_or_else(|| Acl::private(&owner));
     let record = BucketRecord {
-        acl: acl.unwrap_or_else(|| Acl::private(&owner)),
+        ownership: ownership::of_new_bucket(ctx, &acl, &owner)?,
+        acl,
         owner,
         created_ms: ctx.now,
         location,

@@ -17,7 +17,7 @@ use crate::codec::hex;
 use crate::crypto::key::Key;
 use crate::crypto::keyring::{DEFAULT_ALIAS, KeyError, MasterKey, is_uuid};
 use crate::error::{Code, Error, Result};
-use crate::http::{Headers, Response};
+use crate::http::Response;
 use crate::model::encryption::{Method, ObjectEncryption};
 use crate::model::multipart::UploadRecord;
 use crate::model::object::ObjectRecord;
@@ -45,31 +45,17 @@ impl Sealing {
     /// bucket's default. `None` stores the bytes as they come.
     ///
     /// # Errors
-    /// As [`Sealing::of_fields`].
-    pub fn of_new_object(ctx: &Context<'_>) -> Result<Option<Sealing>> {
-        Sealing::of_fields(ctx, ctx.headers, ctx.key())
-    }
-
-    /// The same for a key and for fields that are not the request's own: those of a form.
-    ///
-    /// # Errors
-    /// `InvalidArgument` and `InvalidEncryptionAlgorithmError` for what the fields say,
+    /// `InvalidArgument` and `InvalidEncryptionAlgorithmError` for what the headers say,
     /// `KMS.NotFoundException`, `AccessDenied` where the bucket refuses clients' keys.
-    pub fn of_fields(ctx: &Context<'_>, fields: &Headers, key: &ObjectKey) -> Result<Option<Sealing>> {
+    pub fn of_new_object(ctx: &Context<'_>) -> Result<Option<Sealing>> {
         let default = ctx.bucket().record.encryption.as_ref();
         let uses_bucket_key =
             |asked: Option<bool>| asked.unwrap_or_else(|| default.is_some_and(|default| default.bucket_key));
-        let template = match Requested::read(fields)? {
+        let template = match Requested::read(ctx.headers)? {
             Requested::Customer(customer_key, md5) => {
-                refuse_blocked(ctx, key)?;
+                refuse_blocked(ctx)?;
                 let encryption = unbound(Method::Customer);
-                return Ok(Some(Sealing::under(
-                    &customer_key,
-                    encryption,
-                    ctx.bucket_name(),
-                    key,
-                    Some(md5),
-                )));
+                return Ok(Some(Sealing::under(ctx, &customer_key, encryption, Some(md5))));
             }
             Requested::BucketDefault { bucket_key } => {
                 let Some(default) = default else { return Ok(None) };
@@ -84,19 +70,19 @@ impl Sealing {
         };
         let (master, kms_key) = master_key(ctx, &template)?;
         let encryption = ObjectEncryption { master: master.id, kms_key, ..template };
-        Ok(Some(Sealing::under(&master.key, encryption, ctx.bucket_name(), key, None)))
+        Ok(Some(Sealing::under(ctx, &master.key, encryption, None)))
     }
 
     /// A new data key, wrapped.
     fn under(
+        ctx: &Context<'_>,
         master: &Key,
         mut encryption: ObjectEncryption,
-        bucket: &BucketName,
-        key: &ObjectKey,
         customer_key_md5: Option<String>,
     ) -> Sealing {
         let data_key = Key::random();
-        encryption.data_key = master.wrap(&data_key, &encryption.binding(bucket.as_str(), key.as_str()));
+        let binding = encryption.binding(ctx.bucket_name().as_str(), ctx.key().as_str());
+        encryption.data_key = master.wrap(&data_key, &binding);
         Sealing { encryption, key: data_key, customer_key_md5 }
     }
 
@@ -170,7 +156,7 @@ impl Sealing {
         if !needs_key {
             return of_server(ctx.service, encryption, ctx.bucket_name(), ctx.key()).map(Some);
         }
-        refuse_blocked(ctx, ctx.key())?;
+        refuse_blocked(ctx)?;
         of_upload_customer(ctx, encryption).map(Some)
     }
 
@@ -189,7 +175,7 @@ impl Sealing {
             }
             None => Ok(None),
             Some(encryption) => {
-                refuse_blocked(ctx, ctx.key())?;
+                refuse_blocked(ctx)?;
                 match sent {
                     true => Ok(of_upload_customer(ctx, encryption)?.customer_key_md5),
                     false if upload.checksum.is_some() => Err(no_customer_algorithm()),
@@ -335,13 +321,13 @@ fn of_upload_customer(ctx: &Context<'_>, encryption: &ObjectEncryption) -> Resul
 }
 
 /// Refuses clients' keys where the bucket's `BlockedEncryptionTypes` says so.
-fn refuse_blocked(ctx: &Context<'_>, key: &ObjectKey) -> Result<()> {
+fn refuse_blocked(ctx: &Context<'_>) -> Result<()> {
     let encryption = ctx.bucket().record.encryption.as_ref();
     if encryption.and_then(|encryption| encryption.customer_keys_blocked) != Some(true) {
         return Ok(());
     }
     let user = ctx.identity.account().map_or("anonymous", |account| &account.arn);
-    let (action, bucket) = (ctx.operation.action, ctx.bucket_name());
+    let (action, bucket, key) = (ctx.operation.action, ctx.bucket_name(), ctx.key());
     Err(Error::with_message(
         Code::AccessDenied,
         format!(

@@ -292,7 +292,7 @@ fn write_head(ctx: &Context<'_>, xml: &mut XmlWriter, head: &ObjectHead, owner: 
         xml.number("Size", head.size);
     }
     if owner {
-        write_owner(ctx, xml, "Owner", &head.owner);
+        write_owner(ctx, xml, "Owner", ctx.bucket().record.owner_of(&head.owner));
     }
     if !head.delete_marker {
         xml.element("StorageClass", head.storage_class());

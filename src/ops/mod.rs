@@ -6,7 +6,7 @@
 //!
 //! Operations know nothing of files and sockets: they reach the world through [`Context`].
 
-use crate::auth::{Identity, Trailers};
+use crate::auth::{Identity, SignatureVersion, Trailers};
 use crate::codec::clock::Millis;
 use crate::codec::digest::DigestReader;
 use crate::codec::uri::Query;
@@ -26,9 +26,12 @@ pub mod admin;
 pub mod attributes;
 pub mod bucket;
 pub mod bucket_encryption;
+pub mod bucket_policy;
 pub mod bucket_settings;
 pub mod checksum;
+pub mod condition_keys;
 pub mod conditions;
+pub mod cors;
 pub mod encryption;
 pub mod list;
 pub mod list_uploads;
@@ -40,12 +43,20 @@ pub mod object_get;
 pub mod object_lock;
 pub mod object_put;
 pub mod object_update;
+pub mod ownership;
+pub mod post_object;
+pub mod public_access;
 pub mod range;
+pub mod request_payment;
+pub mod schema;
 pub mod service;
 pub mod sse_headers;
+pub mod stored_settings;
 pub mod table;
 pub mod tagging;
 pub mod target;
+pub mod website;
+pub mod website_serving;
 
 /// What an operation is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +87,26 @@ pub struct Operation {
     pub run: fn(&Context<'_>, Body<'_>) -> Result<Response>,
 }
 
+/// How a request proved who it is from, as far as policies can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The version of the signature; `None` without one.
+    pub version: Option<SignatureVersion>,
+    /// Where the signature stood.
+    pub place: ProofPlace,
+}
+
+/// Where a request carries its signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofPlace {
+    /// In the `Authorization` header, or nowhere.
+    Header,
+    /// In the query: a presigned URL.
+    Query,
+    /// In the fields of a browser form.
+    Form,
+}
+
 /// Everything an operation may know about its request.
 pub struct Context<'a> {
     /// The server.
@@ -90,6 +121,8 @@ pub struct Context<'a> {
     pub headers: &'a Headers,
     /// Who asks.
     pub identity: &'a Identity,
+    /// How they proved it.
+    pub proof: Proof,
     /// Trailing fields of the body, there once it has been read.
     pub trailers: &'a Trailers,
     /// The request's id.

@@ -14,7 +14,7 @@ use super::object_put::{
     receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::{Context, metadata, read_small_body, xml_response};
+use super::{Context, access, metadata, read_small_body, xml_response};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::xml_writer::XmlWriter;
@@ -117,6 +117,7 @@ pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_length(ctx)?;
     let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
     let (id, upload, _) = find_upload(ctx)?;
+    access::may_continue(ctx, &upload)?;
     let sealing = Sealing::of_part(ctx, &upload)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
     let algorithm = part_algorithm(checksum_of(&upload), checks.algorithm())?;
@@ -197,6 +198,7 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             Ok(found) => found,
             Err(error) => return completed_before(ctx, &listed, error),
         };
+        access::may_continue(ctx, &upload)?;
         let customer_key_md5 = Sealing::check_completion(ctx, &upload)?;
         let stored = read_parts(ctx, id)?;
         let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;

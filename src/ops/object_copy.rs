@@ -70,9 +70,10 @@ struct Found {
 }
 
 /// Finds the source of a copy, with the same checks as a read of it.
-fn find_source(ctx: &Context<'_>) -> Result<Found> {
+fn find_source(ctx: &Context<'_>, with_tags: bool) -> Result<Found> {
     let source = Source::parse(ctx.header("x-amz-copy-source").unwrap_or(""))?;
     let bucket = ctx.service.find_bucket(&source.bucket)?.ok_or_else(|| no_such_bucket(&source.bucket))?;
+    access::check_expected_source_owner(ctx, &bucket)?;
     let found = find_version(ctx.service, &bucket, &source.key, source.version.as_deref())?;
     let record = match found {
         Some(record) if !record.head.delete_marker => record,
@@ -81,13 +82,13 @@ fn find_source(ctx: &Context<'_>) -> Result<Found> {
                 "The source of a copy request may not specifically refer to a delete marker by version id.";
             return Err(Error::with_message(Code::InvalidRequest, message));
         }
-        _ if !access::may_list(&bucket, ctx.identity) => return Err(Code::AccessDenied.into()),
+        _ if !access::may_list(ctx, &bucket, &source.key)? => return Err(Code::AccessDenied.into()),
         _ if source.version.is_some() => {
             return Err(Error::new(Code::NoSuchVersion).field("Key", source.key.as_str()));
         }
         _ => return Err(Error::new(Code::NoSuchKey).field("Key", source.key.as_str())),
     };
-    access::may_read(ctx, &record)?;
+    access::may_copy_from(ctx, &bucket, (&source.key, source.version.as_deref()), &record, with_tags)?;
     check_copy_source(ctx.headers, &Target::of(&record.head))?;
     Ok(Found { source, bucket, record })
 }
@@ -95,10 +96,11 @@ fn find_source(ctx: &Context<'_>) -> Result<Found> {
 /// Opens the bytes of a source; looks for it again if it was replaced meanwhile.
 fn open_source(
     ctx: &Context<'_>,
+    with_tags: bool,
     range_of: &dyn Fn(&Found) -> Result<Range<u64>>,
 ) -> Result<(Found, PieceReader, u64)> {
     for _ in 0..COPY_TRIES_MAX {
-        let found = find_source(ctx)?;
+        let found = find_source(ctx, with_tags)?;
         let range = range_of(&found)?;
         let length = range.end - range.start;
         let sealing = Sealing::of_copy_source(ctx, &found.bucket, &found.source.key, &found.record)?;
@@ -118,7 +120,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let algorithm = requested_algorithm(ctx.headers)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
     let sealing = Sealing::of_new_object(ctx)?;
-    let (found, mut reader, length) = open_source(ctx, &|found| {
+    let (found, mut reader, length) = open_source(ctx, !replace_tags, &|found| {
         refuse_unchanged(ctx, found, replace_metadata || sealing.is_some(), &storage_class)?;
         if found.record.head.size > PUT_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
@@ -128,6 +130,9 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     })?;
     let source = &found.record;
     let mut detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
+    if !replace_tags && !detail.tags.is_empty() {
+        access::may_write_tags(ctx, &detail.tags)?;
+    }
     let algorithm = algorithm.or(source.head.checksum.map(|(algorithm, _)| algorithm));
     let destination = Destination { location: "", sealing: sealing.as_ref() };
     let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
@@ -231,11 +236,12 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
     let id = parse_upload_id(ctx.param("uploadId").unwrap_or(""))?;
     let (_, upload, _) = find_upload(ctx)?;
+    access::may_continue(ctx, &upload)?;
     let sealing = Sealing::of_part(ctx, &upload)?;
     let upload_checksum = checksum_of(&upload);
     // A copied part brings no value of its own: S3 computes the one the upload needs.
     let algorithm = part_algorithm(upload_checksum, upload_checksum.map(|checksum| checksum.algorithm))?;
-    let (found, mut reader, length) = open_source(ctx, &|found| {
+    let (found, mut reader, length) = open_source(ctx, false, &|found| {
         let range = range::copy_source(ctx.headers, found.record.head.size)?;
         if range.end - range.start > PUT_BYTES_MAX {
             return Err(Code::EntityTooLarge.into());

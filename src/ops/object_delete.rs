@@ -6,7 +6,7 @@ use super::conditions::{Current, DeleteConditions};
 use super::object_get::parse_version_id;
 use super::object_put::{NewVersion, commit_version, find_older_null, read_current};
 use super::service::{Bucket, COMMIT_TRIES_MAX, store_error};
-use super::{Context, object_lock, read_checked_body, xml_response};
+use super::{Context, access, object_lock, read_checked_body, xml_response};
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
@@ -204,6 +204,7 @@ fn delete_entry(ctx: &Context<'_>, entry: &Entry) -> Result<Deleted> {
         // Unlike DeleteObject: here an id that cannot be one names no version.
         parse_version_id(version).map_err(|_| Error::new(Code::NoSuchVersion))?;
     }
+    access::may_delete(ctx, &key, entry.version.as_deref())?;
     delete_key(ctx, &key, entry.version.as_deref(), &entry.condition)
 }
 

@@ -75,14 +75,14 @@ pub fn find(ctx: &Context<'_>) -> Result<ObjectRecord> {
     let version = ctx.param("versionId");
     let found = find_version(ctx.service, bucket, ctx.key(), version)?;
     let Some(record) = found else {
-        return Err(if access::may_list(bucket, ctx.identity) {
+        return Err(if access::may_list(ctx, bucket, ctx.key())? {
             missing(ctx.key(), version)
         } else {
             Code::AccessDenied.into()
         });
     };
     if record.head.delete_marker {
-        return Err(delete_marker_error(ctx, &record, version.is_some()));
+        return Err(delete_marker_error(ctx, &record, version.is_some())?);
     }
     access::may_read(ctx, &record)?;
     Ok(record)
@@ -99,16 +99,19 @@ pub fn missing(key: &ObjectKey, version: Option<&str>) -> Error {
 }
 
 /// What a read is told that found a delete marker: by its id, or as the newest version.
-fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Error {
+///
+/// # Errors
+/// `InternalError` when the bucket's policy cannot be read.
+pub fn delete_marker_error(ctx: &Context<'_>, marker: &ObjectRecord, by_id: bool) -> Result<Error> {
     if by_id {
-        return delete_marker_refused(ctx, marker);
+        return Ok(delete_marker_refused(ctx, marker));
     }
-    let error = if access::may_list(ctx.bucket(), ctx.identity) {
+    let error = if access::may_list(ctx, ctx.bucket(), ctx.key())? {
         missing(ctx.key(), None)
     } else {
         Code::AccessDenied.into()
     };
-    error.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker.head.version_id())
+    Ok(error.header("x-amz-delete-marker", "true").header("x-amz-version-id", marker.head.version_id()))
 }
 
 /// A delete marker has nothing to read and nothing to change.

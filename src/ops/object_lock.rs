@@ -5,11 +5,12 @@
 //! GetObjectLockConfiguration, Put- and GetObjectRetention, Put- and GetObjectLegalHold. What a lock
 //! forbids is decided in [`crate::model::lock`], inside the commit that would delete or change.
 
+use super::access::{self, InBody};
 use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::checksum::BodyChecksums;
 use super::object_get::{delete_marker_refused, find_version, missing};
 use super::object_update::{update_version, updated};
-use super::{Context, read_verified_body, xml_response};
+use super::{Context, condition_keys, read_verified_body, xml_response};
 use crate::codec::clock::Millis;
 use crate::codec::time::{iso8601, parse_iso8601};
 use crate::codec::xml_reader::{self, Element, malformed};
@@ -105,6 +106,7 @@ pub fn get_configuration(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 pub fn put_retention(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_lock(ctx)?;
     let wanted = parse_retention(&read_verified_body(ctx, body, SMALL_BODY_BYTES_MAX)?, ctx.now)?;
+    may_retain(ctx, wanted)?;
     let governance = governance(ctx);
     let record = update_version(ctx, ctx.key(), ctx.param("versionId"), &mut |record| {
         if !may_replace(record.detail.lock.retention, wanted, ctx.now, governance) {
@@ -114,6 +116,19 @@ pub fn put_retention(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         Ok(())
     })?;
     Ok(updated(ctx, 200, &record))
+}
+
+/// Asks for a retention with what policies can ask about it.
+fn may_retain(ctx: &Context<'_>, wanted: Option<Retention>) -> Result<()> {
+    let keys = wanted.map(|wanted| {
+        [
+            ("object-lock-mode", wanted.mode.as_str().to_owned()),
+            ("object-lock-retain-until-date", iso8601(wanted.until_ms)),
+            ("object-lock-remaining-retention-days", condition_keys::remaining_days(ctx, wanted.until_ms)),
+        ]
+    });
+    let keys = keys.as_ref().map_or(&[][..], |keys| &keys[..]);
+    access::may_change(ctx, InBody { keys, ..InBody::default() })
 }
 
 /// Reads a `Retention` document; an empty one takes the retention away.
@@ -151,6 +166,8 @@ pub fn get_retention(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 pub fn put_legal_hold(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_lock(ctx)?;
     let hold = parse_legal_hold(&read_verified_body(ctx, body, SMALL_BODY_BYTES_MAX)?)?;
+    let keys = [("object-lock-legal-hold", on_off(hold).to_owned())];
+    access::may_change(ctx, InBody { keys: &keys, ..InBody::default() })?;
     let record = update_version(ctx, ctx.key(), ctx.param("versionId"), &mut |record| {
         record.detail.lock.legal_hold = Some(hold);
         Ok(())

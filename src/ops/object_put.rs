@@ -5,7 +5,7 @@ use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::encryption::Sealing;
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, metadata, object_lock};
+use super::{Context, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::{hex, random};
 use crate::crypto::key::SALT_BYTES;
@@ -15,6 +15,7 @@ use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
 use crate::model::encryption::ObjectEncryption;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
+use crate::model::replication::PENDING;
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{Batch, BlobHint, BlobId, Expect, Outcome, Visit, WriteError};
 use std::io::Read;
@@ -29,6 +30,14 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let message = "This operation does not accept a version-id.";
         return Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message));
     }
+    create(ctx, body)
+}
+
+/// Stores an object as the headers of the request describe it, and answers as PutObject does.
+///
+/// # Errors
+/// What the headers mean, and as [`receive`] and [`commit_version`].
+pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut detail = metadata::read(ctx)?;
     let storage_class = metadata::storage_class(ctx)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
@@ -73,7 +82,7 @@ pub fn require_length(ctx: &Context<'_>) -> Result<()> {
 
 /// The account that will own what this request writes.
 pub fn owner_of_new(ctx: &Context<'_>) -> String {
-    ctx.identity.canonical_id().to_owned()
+    ownership::owner_of_new(ctx).to_owned()
 }
 
 /// Adds the checksum headers of a stored object.
@@ -353,6 +362,7 @@ pub fn commit_version_with(
         record.head.id = SortedId::new(ctx.now, previous.map(|head| head.id));
         record.head.modified_ms = ctx.now.max(previous.map_or(0, |head| head.modified_ms));
         record.head.null_version = bucket.record.versioning != Versioning::Enabled;
+        record.detail.replication_status = replication_status(&bucket, key, &record);
         if !version.delete_marker {
             let default = bucket.record.default_retention.map(|it| it.starting(record.head.modified_ms));
             record.detail.lock.retention = own_retention.or(default);
@@ -368,6 +378,12 @@ pub fn commit_version_with(
         }
     }
     Err(Code::OperationAborted.into())
+}
+
+/// Delete markers are not marked: whether they are replicated shows on nothing.
+fn replication_status(bucket: &Bucket, key: &ObjectKey, record: &ObjectRecord) -> Option<String> {
+    let replication = bucket.record.replication.as_ref().filter(|_| !record.head.delete_marker)?;
+    replication.applies(key.as_str(), &record.detail.tags).then(|| PENDING.to_owned())
 }
 
 fn record_of(version: &NewVersion) -> ObjectRecord {

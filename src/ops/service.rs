@@ -1,6 +1,7 @@
 //! What every operation works with: the stores, the accounts, the clock, the settings.
 
 use crate::auth::account::Accounts;
+use crate::auth::policy::Policy;
 use crate::codec::clock::Clock;
 use crate::codec::hex;
 use crate::config::Config;
@@ -11,7 +12,7 @@ use crate::model::object::Piece;
 use crate::model::{BucketName, keys};
 use crate::storage::{Batch, BlobStore, MetaStore, Outcome, StorageError};
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 /// How often a write decides again after another write changed what it had read. Some write always
 /// succeeds, so this only bounds a pathological crowd on one key.
@@ -29,6 +30,29 @@ pub struct Bucket {
     pub record: BucketRecord,
     /// The stored form, which commits expect to find unchanged.
     pub stored: Vec<u8>,
+    /// The policy, read when it is first asked for; `None` inside when it cannot be read.
+    policy: OnceLock<Option<Policy>>,
+}
+
+impl Bucket {
+    /// A bucket as it was found.
+    pub fn new(name: BucketName, record: BucketRecord, stored: Vec<u8>) -> Bucket {
+        Bucket { name, record, stored, policy: OnceLock::new() }
+    }
+
+    /// The policy, if the bucket has one.
+    ///
+    /// # Errors
+    /// `InternalError` for one that was accepted once and cannot be read now: nobody must be let in as
+    /// if it were not there.
+    pub fn policy(&self) -> Result<Option<&Policy>> {
+        let Some(document) = &self.record.policy else { return Ok(None) };
+        let read = || Policy::parse(document.as_bytes(), self.name.as_str()).ok();
+        match self.policy.get_or_init(read) {
+            Some(policy) => Ok(Some(policy)),
+            None => Err(Error::internal(format!("the policy of {} cannot be read", self.name))),
+        }
+    }
 }
 
 /// The shared state of a server. Immutable but for the caches.
@@ -97,7 +121,7 @@ impl Service {
             return Ok(Some(bucket));
         }
         let record = BucketRecord::decode(&stored).map_err(store_error)?;
-        let bucket = Arc::new(Bucket { name: name.clone(), record, stored });
+        let bucket = Arc::new(Bucket::new(name.clone(), record, stored));
         let mut cache = self.buckets.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         if cache.len() >= BUCKETS_CACHED_MAX {
             cache.clear();

@@ -3,6 +3,7 @@
 //! Source: S3 API reference, Put-, Get- and DeleteBucketTagging, Put-, Get- and DeleteObjectTagging; S3
 //! user guide, "Categorizing your storage using tags".
 
+use super::access::{self, InBody};
 use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::metadata::{OBJECT_TAGS_MAX, check_tags};
 use super::object_get::{delete_marker_refused, find_version, missing};
@@ -51,6 +52,7 @@ pub fn delete_bucket(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 /// PutObjectTagging.
 pub fn put_object(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let tags = read_tags(ctx, body, OBJECT_TAGS_MAX)?;
+    access::may_change(ctx, InBody { tags: Some(&tags), ..InBody::default() })?;
     let record = update_version(ctx, ctx.key(), ctx.param("versionId"), &mut |record| {
         record.detail.tags = tags.clone();
         Ok(())

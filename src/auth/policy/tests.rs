@@ -131,7 +131,7 @@ fn malformed_documents_are_refused_with_the_texts_of_s3() {
         (with("Resource", "\"*\""), resource),
         (with("Resource", "\"arn:aws:s3:::other/*\""), resource),
         (with("Resource", "\"arn:aws:s3:::mine2/*\""), resource),
-        (with("Resource", "\"arn:aws:s3:::min*\""), resource),
+        (with("Resource", "\"arn:aws:s3:::min?x*\""), resource),
         (with("Resource", "\"mine/*\""), resource),
         (with("Resource", "\"arn:aws:s3:::mine/${aws:username\""), resource),
         (with("Resource", "\"arn:aws:s3:::mine\"").replace("s3:*", "s3:GetObject"), fit),
