@@ -2,10 +2,11 @@
 //!
 //! The binary of the same name is one user of this library. Modules in suggested reading order:
 //! [`server`] (the life of a server), [`s3`] (what a request goes through), [`ops`] (the table of S3
-//! operations and the operations themselves), [`auth`] (signatures and accounts), [`model`] (names
+//! operations and the operations themselves), [`lifecycle`] (what happens to objects by age), [`access_log`], [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
 //! folder that knows sockets), [`crypto`] (server-side encryption), [`config`], [`error`], [`codec`].
 
+pub mod access_log;
 pub mod auth;
 pub mod codec;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod error;
 pub mod healthcheck;
 pub mod housekeeping;
 pub mod http;
+pub mod lifecycle;
 pub mod log;
 pub mod model;
 pub mod ops;
@@ -21,3 +23,4 @@ pub mod s3;
 pub mod server;
 pub mod signals;
 pub mod storage;
+pub mod stores;

@@ -4,17 +4,23 @@
 //! authenticate, load the bucket, decide access, run the operation. Around it a request id, a panic
 //! fence, the headers of every answer, and one log line.
 
+use crate::access_log::{self, Record};
 use crate::auth::keys::SigningKeyCache;
-use crate::auth::{self, Authenticated};
+use crate::auth::{self, Authenticated, Identity};
+use crate::codec::clock::Millis;
 use crate::codec::uri::Query;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Handler, Headers, Method, Refusal, Request, Response, ResponseBody, Sent};
 use crate::log::{Field, Level, Log};
-use crate::ops::service::{Service, request_id};
+use crate::model::BucketName;
+use crate::ops::service::{Bucket, Service, request_id};
 use crate::ops::target::{Hosts, Target};
 use crate::ops::website_serving::Visit;
-use crate::ops::{Context, Proof, ProofPlace, access, admin, cors, request_payment, route, website_serving};
+use crate::ops::{
+    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, request_payment, route,
+    website_serving,
+};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -41,6 +47,14 @@ struct Facts {
     code: Option<&'static str>,
     cause: Option<String>,
     health: bool,
+    /// The bucket that the request was let to see, for its access log.
+    source: Option<Arc<Bucket>>,
+    /// The operation's name in access logs.
+    logged_as: Option<&'static Operation>,
+    /// Canonical id of the account, or the user's ARN.
+    requester: Option<String>,
+    /// When the request was received.
+    received: Millis,
 }
 
 /// The parts of a request that outlive its body.
@@ -83,9 +97,11 @@ impl S3 {
         let query = Query::parse(&head.query).ok_or_else(|| Error::new(Code::InvalidURI))?;
         let operation = route(head.method, &target, &query, &head.headers)?;
         facts.operation = Some(operation.name);
+        facts.logged_as = Some(operation);
         let now = self.service.clock.now();
         let authenticated = self.authenticate(head, &target, now, body)?;
         facts.access_key = authenticated.identity.access_key().map(str::to_owned);
+        facts.requester = requester(&authenticated.identity);
         if authenticated.signed_query {
             take_over_parameters(&query, &mut head.headers);
         }
@@ -93,6 +109,7 @@ impl S3 {
             Some(name) if operation.name != "CreateBucket" => Some(self.service.bucket(name)?),
             _ => None,
         };
+        facts.source.clone_from(&bucket);
         let place = if authenticated.signed_query { ProofPlace::Query } else { ProofPlace::Header };
         let proof = Proof { version: authenticated.signature_version, place };
         let Authenticated { identity, body, trailers, .. } = authenticated;
@@ -111,10 +128,7 @@ impl S3 {
             secure: head.secure,
             bucket,
         };
-        // A form says who sends it in its body, so its operation decides on access itself.
-        if operation.name != "PostObject" {
-            access::authorize(&ctx)?;
-        }
+        access::authorize(&ctx)?;
         let mut response = (operation.run)(&ctx, body)?;
         request_payment::acknowledge(&ctx, &mut response);
         Ok(response)
@@ -166,7 +180,8 @@ impl S3 {
     fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Response> {
         let signed = head.headers.has("authorization") || !head.query.is_empty();
         let response = match head.path.as_str() {
-            "/live" | "/ready" if !signed => admin::health(&self.service),
+            "/live" if !signed => admin::live(&self.service),
+            "/ready" if !signed => admin::ready(&self.service),
             path if path.starts_with("/_/") => admin::internal(&self.service, head.method, path, head.peer),
             _ => return None,
         };
@@ -182,6 +197,49 @@ impl S3 {
         response
     }
 
+    /// The line in the access log of the bucket, if its owner asked for one.
+    fn access_record(
+        &self,
+        response: &Response,
+        head: &Head,
+        id: &str,
+        facts: &Facts,
+        started: Instant,
+    ) -> Option<(Arc<Bucket>, Record)> {
+        let operation = facts.logged_as?;
+        // Who was refused before the bucket was looked at is in its log all the same.
+        let bucket = match &facts.source {
+            Some(bucket) => bucket.clone(),
+            None => self.service.find_bucket(&BucketName::parse(facts.bucket.as_deref()?).ok()?).ok()??,
+        };
+        bucket.record.logging.as_ref()?;
+        let header = |name: &str| head.headers.get(name).unwrap_or("").to_owned();
+        let (signature_version, authentication) = access_log::credentials(&head.headers, &head.query);
+        let record = Record {
+            bucket_owner: bucket.record.owner.clone(),
+            bucket: bucket.name.to_string(),
+            time: facts.received,
+            remote_ip: head.peer.map(|peer| peer.ip().to_canonical()),
+            requester: facts.requester.clone().unwrap_or_default(),
+            request_id: id.to_owned(),
+            operation: access_log::operation_name(operation),
+            key: facts.key.clone().unwrap_or_default(),
+            request_uri: access_log::request_line(head.method, &head.path, &head.query),
+            status: Some(response.status),
+            error_code: facts.code.unwrap_or(""),
+            object_size: access_log::object_size(operation, response, &head.headers),
+            turn_around_ms: Some(millis(started)),
+            referer: header("referer"),
+            user_agent: header("user-agent"),
+            version_id: response.header_value("x-amz-version-id").unwrap_or("").to_owned(),
+            signature_version,
+            authentication,
+            host: header("host"),
+            ..Record::default()
+        };
+        Some((bucket, record))
+    }
+
     /// Arranges for the log line of a request, once its answer has left.
     fn log_when_sent(&self, response: &mut Response, head: Head, id: String, facts: Facts, started: Instant) {
         let level = match (facts.health, response.status) {
@@ -189,12 +247,18 @@ impl S3 {
             (false, 500..) => Level::Error,
             (false, _) => Level::Info,
         };
-        if !self.log.enabled(level) {
+        let access = self.access_record(response, &head, &id, &facts, started);
+        if !self.log.enabled(level) && access.is_none() {
             return;
         }
-        let log = self.log.clone();
+        let (log, service) = (self.log.clone(), self.service.clone());
         let status = response.status;
         response.done = Some(Box::new(move |sent: &Sent| {
+            if let Some((bucket, mut record)) = access {
+                record.bytes_sent = sent.body_bytes;
+                record.total_ms = Some(millis(started));
+                service.access_log.write(bucket, &record);
+            }
             let client = head.peer.map(|peer| peer.ip().to_string());
             let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             log.write(
@@ -228,7 +292,7 @@ impl Handler for S3 {
         let Request { method, path, query, headers, peer, secure, body } = request;
         let mut head = Head { method, path, query, headers, peer, secure };
         let id = request_id();
-        let mut facts = Facts::default();
+        let mut facts = Facts { received: self.service.clock.now(), ..Facts::default() };
         // One request that panics must not end the worker, let alone the process. Nothing that is
         // shared is left half-changed: stores change in one commit, caches in one insert.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.answer(&mut head, body, &id, &mut facts)))
@@ -280,12 +344,15 @@ fn refused(refusal: Refusal) -> (u16, Error) {
 }
 
 /// Presigned requests may carry what would be `x-amz-*` headers as parameters, where they are signed.
+/// Not so checksums of the body: the AWS SDK for JavaScript v3 puts that of an empty body into each URL
+/// for an upload, and S3 ignores it.
 fn take_over_parameters(query: &Query, headers: &mut Headers) {
     for (name, value) in query.iter() {
         let lower = name.to_ascii_lowercase();
         if lower.starts_with("x-amz-")
             && !headers.has(&lower)
             && !PRESIGN_PARAMETERS.contains(&lower.as_str())
+            && !checksum::is_of_body(&lower)
         {
             headers.push(&lower, value.unwrap_or(""));
         }
@@ -302,6 +369,18 @@ const PRESIGN_PARAMETERS: [&str; 7] = [
     "x-amz-signature",
     "x-amz-signedheaders",
 ];
+
+fn requester(identity: &Identity) -> Option<String> {
+    match identity {
+        Identity::Anonymous => None,
+        Identity::Key { user: Some(user), .. } => Some(user.arn.clone()),
+        Identity::Key { account, .. } => Some(account.canonical_id.clone()),
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
 
 fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();

@@ -33,6 +33,8 @@ pub type Context<'a> = &'a dyn Fn(&str) -> Vec<String>;
 pub enum Principal<'a> {
     /// Nobody in particular.
     Anonymous,
+    /// A service that acts on the bucket owner's order: `logging.s3.amazonaws.com`.
+    Service(&'a str),
     /// The holder of a key.
     Caller {
         /// The 12-digit number of the account.
@@ -125,6 +127,7 @@ struct Principals {
     account_ids: Vec<String>,
     arns: Vec<String>,
     canonical_ids: Vec<String>,
+    services: Vec<String>,
 }
 
 impl Policy {
@@ -195,8 +198,14 @@ impl Statement {
 impl Principals {
     /// Users act for their account, so naming an account names its users too.
     fn include(&self, principal: &Principal<'_>) -> bool {
-        let Principal::Caller { account_id, account_arn, canonical_id, user_arn } = principal else {
-            return self.everyone;
+        let (account_id, account_arn, canonical_id, user_arn) = match principal {
+            Principal::Anonymous => return self.everyone,
+            Principal::Service(name) => {
+                return self.everyone || self.services.iter().any(|service| service == name);
+            }
+            Principal::Caller { account_id, account_arn, canonical_id, user_arn } => {
+                (account_id, account_arn, canonical_id, user_arn)
+            }
         };
         self.everyone
             || self.account_ids.iter().any(|id| id == account_id)
@@ -212,8 +221,9 @@ impl Principals {
             "CanonicalUser" if !value.is_empty() && value != "*" => {
                 self.canonical_ids.push(value.to_owned());
             }
-            // Nobody here is a service or comes from an identity provider, so these match nobody.
-            "Service" | "Federated" if !value.is_empty() && value != "*" => {}
+            "Service" if !value.is_empty() && value != "*" => self.services.push(value.to_owned()),
+            // Nobody here comes from an identity provider, so these match nobody.
+            "Federated" if !value.is_empty() && value != "*" => {}
             _ => return None,
         }
         Some(())

@@ -11,6 +11,7 @@ use super::{accounts, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
+use crate::model::lifecycle::DAY_MS;
 use crate::storage::SyncMode;
 
 /// The most worker threads that are started without being asked for.
@@ -52,6 +53,7 @@ impl Config {
             region: raw.text(Id::Region)?.map(str::to_owned),
             locations,
             part_bytes_min: if raw.switch(Id::MpuTesting)? { 0 } else { PART_BYTES_MIN },
+            lifecycle_day_ms: raw.number(Id::LifecycleDaySeconds)?.map_or(DAY_MS, |seconds| seconds * 1_000),
             log_level: log_level(&raw)?,
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,

@@ -129,6 +129,8 @@ pub struct Config {
     pub locations: BTreeMap<String, Location>,
     /// The smallest part that is not the last, in bytes (5 MiB; 0 with `MPU_TESTING=yes`).
     pub part_bytes_min: u64,
+    /// How long a day of lifecycle rules lasts, in milliseconds.
+    pub lifecycle_day_ms: u64,
     /// The least severe level that is logged.
     pub log_level: Level,
     /// Who may ask for the state of the backends; always holds loopback.

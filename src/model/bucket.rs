@@ -4,7 +4,9 @@ use super::access::{ObjectOwnership, PublicAccessBlock};
 use super::acl::Acl;
 use super::cors::CorsConfiguration;
 use super::encryption::BucketEncryption;
+use super::lifecycle::LifecycleConfiguration;
 use super::lock::DefaultRetention;
+use super::logging::LoggingConfiguration;
 use super::replication::ReplicationConfiguration;
 use super::website::WebsiteConfiguration;
 use crate::storage::StorageError;
@@ -73,6 +75,12 @@ pub struct BucketRecord {
     /// Configurations that are only kept: by sub-resource, by id, the XML inside the root.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configurations: BTreeMap<String, BTreeMap<String, String>>,
+    /// Its lifecycle rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<LifecycleConfiguration>,
+    /// Where its access log goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logging: Option<LoggingConfiguration>,
     /// The retention of new versions that bring none; only with object lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_retention: Option<DefaultRetention>,

@@ -51,8 +51,6 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 
 /// What S3 answers for a setting that was never made.
 enum Unset {
-    /// An error.
-    Error(Code),
     /// An empty document of this root.
     Empty(&'static str),
 }
@@ -60,8 +58,6 @@ enum Unset {
 /// Sub-resources that are answered from this table.
 #[rustfmt::skip]
 static UNSET: &[(&str, Unset)] = &[
-    ("lifecycle", Unset::Error(Code::NoSuchLifecycleConfiguration)),
-    ("logging", Unset::Empty("BucketLoggingStatus")),
     ("notification", Unset::Empty("NotificationConfiguration")),
 ];
 
@@ -74,7 +70,6 @@ pub fn get_unset(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         Ok(xml_response(200, xml.end(root)))
     };
     match UNSET.iter().find(|(name, _)| *name == sub).map(|(_, unset)| unset) {
-        Some(Unset::Error(code)) => Err(Error::new(*code).field("BucketName", ctx.bucket_name().as_str())),
         Some(Unset::Empty(root)) => document(root, ""),
         None => Err(Code::NotImplemented.into()),
     }

@@ -5,7 +5,7 @@
 use super::list::{Encoding, PAGE_MAX, page, parse_max, select, write_groups, write_owner};
 use super::multipart::find_upload;
 use super::service::store_error;
-use super::{Context, xml_response};
+use super::{Context, lifecycle, xml_response};
 use crate::codec::time::iso8601;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Error, Result};
@@ -117,7 +117,9 @@ pub fn parts(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         xml.number("Size", part.size);
         xml.close("Part");
     }
-    Ok(xml_response(200, xml.end("ListPartsResult")))
+    let mut response = xml_response(200, xml.end("ListPartsResult"));
+    lifecycle::push_abort(ctx, &mut response, upload.created_ms);
+    Ok(response)
 }
 
 fn parse_marker(text: &str) -> Result<u16> {

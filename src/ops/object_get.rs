@@ -7,7 +7,7 @@ use super::object_put::{push_checksum, push_found_version_id};
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
-use super::{Context, access, checksum, conditions, metadata, object_lock};
+use super::{Context, access, checksum, conditions, lifecycle, metadata, object_lock};
 use crate::codec::{time, unhex};
 use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
@@ -229,6 +229,10 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
     }
     if ctx.query.has("partNumber") && !record.detail.parts.is_empty() {
         response.push_header("x-amz-mp-parts-count", record.detail.parts.len().to_string());
+    }
+    // Rules that expire objects speak of the newest version only.
+    if ctx.param("versionId").is_none() {
+        lifecycle::push_expiration(ctx, &mut response, ctx.key(), record);
     }
     push_asked_checksum(ctx, record, wanted, &mut response);
     apply_overrides(ctx, &mut response)?;

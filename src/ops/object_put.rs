@@ -5,7 +5,7 @@ use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::encryption::Sealing;
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, metadata, object_lock, ownership};
+use super::{Context, lifecycle, location, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::{hex, random};
 use crate::crypto::key::SALT_BYTES;
@@ -39,6 +39,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 /// What the headers mean, and as [`receive`] and [`commit_version`].
 pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut detail = metadata::read(ctx)?;
+    let location = location::of_new_object(ctx, &detail.metadata)?;
     let storage_class = metadata::storage_class(ctx)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
     object_lock::require_digest(ctx, &detail, &checks)?;
@@ -47,8 +48,13 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     // A condition that fails already is not worth the upload; it is decided again at the commit.
     check_now(ctx, &condition)?;
     let algorithm = checks.algorithm();
-    let received =
-        receive(ctx, body, checks, algorithm, &Destination { location: "", sealing: sealing.as_ref() })?;
+    let received = receive(
+        ctx,
+        body,
+        checks,
+        algorithm,
+        &Destination { location: &location, sealing: sealing.as_ref() },
+    )?;
     received.describe(&mut detail);
     let version = NewVersion {
         size: received.size,
@@ -68,6 +74,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     if let Some(sealing) = &sealing {
         sealing.push_written(&mut response);
     }
+    lifecycle::push_expiration(ctx, &mut response, ctx.key(), &committed);
     Ok(response)
 }
 
@@ -275,12 +282,26 @@ fn store_as_is(
         length,
     };
     let mut whole = head.as_slice().chain(reader);
-    let written = blobs.write(&mut whole, &hint).map_err(|error| match error {
+    let written = match blobs.reserve(&hint) {
+        None => blobs.write(&mut whole, &hint),
+        Some(id) => {
+            let piece = Piece { id, size: 0, inline: false, location: location.to_owned(), salt: None };
+            ctx.service.reserve(&piece)?;
+            let written = blobs.write_reserved(&piece.id, &mut whole, &hint);
+            if written.as_ref().map_or(true, |written| written.size == 0) {
+                ctx.service.drop_unnamed(&[piece]);
+            }
+            written
+        }
+    };
+    let written = written.map_err(|error| match error {
         WriteError::Body(error) => Error::from_body(error),
         WriteError::Store(error) => store_error(error).close(),
     })?;
     if written.size == 0 {
-        let _ = blobs.delete(&written.id);
+        if blobs.lists() {
+            let _ = blobs.delete(&written.id);
+        }
         return Ok((None, Vec::new()));
     }
     let piece = Piece {
@@ -327,8 +348,11 @@ pub fn commit_version(
     decide: &mut Decide<'_>,
 ) -> Result<ObjectRecord> {
     let pieces = version.detail.pieces.clone();
-    commit_version_with(ctx, key, version, &mut |current, _| decide(current))
-        .inspect_err(|_| ctx.service.drop_unnamed(&pieces))
+    let mut decide = |current: Option<&ObjectRecord>, batch: &mut Batch| {
+        decide(current)?;
+        ctx.service.publish_in(batch, &pieces)
+    };
+    commit_version_with(ctx, key, version, &mut decide).inspect_err(|_| ctx.service.drop_unnamed(&pieces))
 }
 
 /// Publishes a version: one atomic commit in which the record appears, the version it replaces moves

@@ -1,9 +1,9 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, bucket_settings, cors, list,
-    list_uploads, multipart, object_copy, object_delete, object_get, object_lock, object_put, ownership,
-    post_object, public_access, request_payment, stored_settings, tagging, website,
+    Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, bucket_settings, cors,
+    lifecycle, list, list_uploads, logging, multipart, object_copy, object_delete, object_get, object_lock,
+    object_put, ownership, post_object, public_access, request_payment, stored_settings, tagging, website,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -71,8 +71,11 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketInventoryConfiguration", Get, OnBucket, "inventory", "s3:GetInventoryConfiguration", stored_settings::get_configuration),
     row("PutBucketInventoryConfiguration", Put, OnBucket, "inventory", "s3:PutInventoryConfiguration", stored_settings::put_configuration),
     row("DeleteBucketInventoryConfiguration", Delete, OnBucket, "inventory", "s3:PutInventoryConfiguration", stored_settings::delete_configuration),
-    row("GetBucketLifecycleConfiguration", Get, OnBucket, "lifecycle", "s3:GetLifecycleConfiguration", bucket_settings::get_unset),
-    row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", bucket_settings::get_unset),
+    row("GetBucketLifecycleConfiguration", Get, OnBucket, "lifecycle", "s3:GetLifecycleConfiguration", lifecycle::get),
+    row("PutBucketLifecycleConfiguration", Put, OnBucket, "lifecycle", "s3:PutLifecycleConfiguration", lifecycle::put),
+    row("DeleteBucketLifecycle", Delete, OnBucket, "lifecycle", "s3:PutLifecycleConfiguration", lifecycle::delete),
+    row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", logging::get),
+    row("PutBucketLogging", Put, OnBucket, "logging", "s3:PutBucketLogging", logging::put),
     row("GetBucketMetricsConfiguration", Get, OnBucket, "metrics", "s3:GetMetricsConfiguration", stored_settings::get_configuration),
     row("PutBucketMetricsConfiguration", Put, OnBucket, "metrics", "s3:PutMetricsConfiguration", stored_settings::put_configuration),
     row("DeleteBucketMetricsConfiguration", Delete, OnBucket, "metrics", "s3:PutMetricsConfiguration", stored_settings::delete_configuration),
