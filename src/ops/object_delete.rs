@@ -108,7 +108,11 @@ fn try_delete_version(
     batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
     let removed = remove_version(ctx, bucket, key, version, &mut batch)?;
     condition.check(&Current::of(removed.as_ref()))?;
-    let Some(removed) = removed else { return Ok(Some(deleted(false))) };
+    let Some(removed) = removed else {
+        // It may have become the newest between two looks. Then what was seen does not hold any more.
+        let holds = ctx.service.commit(batch)? == Outcome::Committed;
+        return Ok(holds.then(|| deleted(false)));
+    };
     object_lock::check_deletable(&removed, ctx.now, object_lock::governance(ctx))?;
     ctx.service.discard_in(&mut batch, &removed.detail.pieces);
     if ctx.service.commit(batch)? == Outcome::Conflict {

@@ -12,7 +12,7 @@ use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
 use crate::error::{Code, Result};
 use crate::http::Response;
 use crate::model::object::ObjectRecord;
-use crate::model::{ObjectKey, keys};
+use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{Batch, Outcome};
 
 /// A version and where it lies.
@@ -40,12 +40,40 @@ pub fn locate(
         None | Some("null") => None,
         Some(version) => Some(parse_version_id(version)?),
     };
-    let current = read_current(service, bucket, key)?;
-    if let Some((record, stored)) = current
-        && version.is_none_or(|version| record.head.version_id() == version)
-    {
-        return Ok(Some(Located { record, record_key: keys::object(&bucket.name, key.as_str()), stored }));
+    for _ in 0..LOCATE_TRIES_MAX {
+        let current = read_current(service, bucket, key)?;
+        let seen = current.as_ref().map(|(_, stored)| stored.clone());
+        if let Some((record, stored)) = current
+            && version.is_none_or(|version| record.head.version_id() == version)
+        {
+            return Ok(Some(Located {
+                record,
+                record_key: keys::object(&bucket.name, key.as_str()),
+                stored,
+            }));
+        }
+        let older = locate_older(service, bucket, key, version, wanted)?;
+        // Removing the newest version moves an older one into its place. One that was looked for while
+        // that happened may have been missed in both places.
+        let newest = keys::object(&bucket.name, key.as_str());
+        if older.is_some() || service.meta.get(&newest).map_err(store_error)? == seen {
+            return Ok(older);
+        }
     }
+    Err(Code::OperationAborted.into())
+}
+
+/// How often a version is looked for again because the newest changed meanwhile.
+const LOCATE_TRIES_MAX: u32 = 100;
+
+/// Finds a version among those that are not the newest.
+fn locate_older(
+    service: &Service,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    version: Option<&str>,
+    wanted: Option<SortedId>,
+) -> Result<Option<Located>> {
     let older = match (version, wanted) {
         (None, _) => None,
         (_, None) => find_older_null(service, bucket, key)?,

@@ -164,3 +164,27 @@ fn conditions_look_at_the_newest_version_only() {
         assert_eq!(server.get("/abc/k").expect(200).body, b"3");
     });
 }
+
+/// Removing the newest version moves an older one into its place, where a removal of that one at the
+/// same moment must still find it.
+#[test]
+fn versions_that_are_removed_at_once_are_all_gone() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        server.put("/abc?versioning", enabled).expect(200);
+        for _ in 0..10 {
+            let ids: Vec<String> = (0..8)
+                .map(|_| {
+                    server.put("/abc/k", b"x").expect(200).header("x-amz-version-id").unwrap().to_owned()
+                })
+                .collect();
+            std::thread::scope(|scope| {
+                for id in &ids {
+                    scope.spawn(move || server.delete(&format!("/abc/k?versionId={id}")).expect(204));
+                }
+            });
+            assert!(server.get("/abc?versions").expect(200).elements("VersionId").is_empty());
+        }
+    });
+}
