@@ -33,11 +33,13 @@ const fn row(name: &'static str, status: u16, message: &'static str) -> Code {
 
 /// Declares the rows once, as constants and as the list [`Code::ALL`].
 macro_rules! catalogue {
-    ($($name:ident, $status:literal, $message:literal;)*) => {
+    (@name $name:ident) => { stringify!($name) };
+    (@name $name:ident $text:literal) => { $text };
+    ($($name:ident $(as $text:literal)?, $status:literal, $message:literal;)*) => {
         #[allow(non_upper_case_globals)]
         #[allow(missing_docs)]
         impl Code {
-            $(pub const $name: Code = row(stringify!($name), $status, $message);)*
+            $(pub const $name: Code = row(catalogue!(@name $name $($text)?), $status, $message);)*
 
             /// Every row, for whole-table tests and documentation.
             pub const ALL: &'static [Code] = &[$(Code::$name),*];
@@ -91,7 +93,7 @@ catalogue! {
     InvalidToken, 400, "The provided token is malformed or otherwise invalid.";
     InvalidURI, 400, "Couldn't parse the specified URI.";
     KeyTooLongError, 400, "Your key is too long";
-    KMS_NotFoundException, 400, "The KMS key does not exist.";
+    KMS_NotFoundException as "KMS.NotFoundException", 400, "The KMS key does not exist.";
     MalformedACLError, 400, "The XML you provided was not well-formed or did not validate against our published schema";
     MalformedPOSTRequest, 400, "The body of your POST request is not well-formed multipart/form-data.";
     MalformedPolicy, 400, "Policies must be valid JSON and the first byte must be '{'";
@@ -242,6 +244,11 @@ impl Error {
     /// Whether the connection must be closed.
     pub fn closes(&self) -> bool {
         self.0.close
+    }
+
+    /// Turns a failure to read a stored body into the S3 error that it means.
+    pub fn from_stored(error: io::Error) -> Error {
+        error.downcast::<Error>().unwrap_or_else(Error::internal)
     }
 
     /// Turns a failure to read a request body into the S3 error that it means. An [`Error`] that a

@@ -210,7 +210,13 @@ mod tests {
         let fresh = write(&blobs);
 
         let meta = MemoryMeta::new(Budget::new(u64::MAX));
-        let piece = |id: &BlobId| Piece { id: id.clone(), size: 4, inline: false, location: String::new() };
+        let piece = |id: &BlobId| Piece {
+            id: id.clone(),
+            size: 4,
+            inline: false,
+            location: String::new(),
+            salt: None,
+        };
         let bucket = BucketName::parse("abc").unwrap();
         let mut record = ObjectRecord::delete_marker(SortedId::new(1, None), true, 1, "o".to_owned());
         record.detail.pieces = vec![piece(&named)];

@@ -4,12 +4,13 @@
 //! [`server`] (the life of a server), [`s3`] (what a request goes through), [`ops`] (the table of S3
 //! operations and the operations themselves), [`lifecycle`] (what happens to objects by age), [`access_log`], [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
-//! folder that knows sockets), [`config`], [`error`], [`codec`].
+//! folder that knows sockets), [`crypto`] (server-side encryption), [`config`], [`error`], [`codec`].
 
 pub mod access_log;
 pub mod auth;
 pub mod codec;
 pub mod config;
+pub mod crypto;
 pub mod error;
 pub mod healthcheck;
 pub mod housekeeping;

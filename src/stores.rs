@@ -6,6 +6,7 @@
 //! other one is a client of its own.
 
 use crate::config::{Backend, Config, Location};
+use crate::crypto::keyring::Keyring;
 use crate::housekeeping::{self, Sweep};
 use crate::log::Log;
 use crate::model::keys;
@@ -88,6 +89,9 @@ impl Stores {
     pub fn into_service(self, config: Config) -> Result<Service, String> {
         let discard = self.start_deleting()?;
         let mut service = Service::new(config, self.meta, self.blobs, discard);
+        if service.config.metadata != Backend::Memory {
+            service.keyring = Keyring::open(&service.config.metadata_path)?;
+        }
         service.locations = self.locations;
         Ok(service)
     }

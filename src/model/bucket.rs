@@ -3,6 +3,7 @@
 use super::access::{ObjectOwnership, PublicAccessBlock};
 use super::acl::Acl;
 use super::cors::CorsConfiguration;
+use super::encryption::BucketEncryption;
 use super::lifecycle::LifecycleConfiguration;
 use super::lock::DefaultRetention;
 use super::logging::LoggingConfiguration;
@@ -56,6 +57,9 @@ pub struct BucketRecord {
     /// Whether object lock was enabled.
     #[serde(default)]
     pub object_lock: bool,
+    /// Its default encryption; `None` stores objects as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<BucketEncryption>,
     /// Which foreign pages may use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<CorsConfiguration>,

@@ -3,8 +3,10 @@
 use super::SortedId;
 use super::acl::Acl;
 use super::codec::{Decoder, Encoder, Result};
+use super::encryption::ObjectEncryption;
 use super::lock::ObjectLock;
 use crate::codec::digest::{ChecksumAlgorithm, ChecksumType};
+use crate::crypto::sealed::sealed_size;
 use crate::storage::{BlobId, StorageError};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +50,7 @@ impl ObjectHead {
 pub struct Piece {
     /// The name of the body.
     pub id: BlobId,
-    /// Its length in bytes.
+    /// Its length in bytes, not encrypted.
     pub size: u64,
     /// Kept as a record rather than in a blob store.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -56,6 +58,16 @@ pub struct Piece {
     /// The location whose store has it; empty for the only one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub location: String,
+    /// The salt of its key in hexadecimal, if the stored form is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+}
+
+impl Piece {
+    /// The length of the stored form in bytes.
+    pub fn stored_size(&self) -> u64 {
+        if self.salt.is_some() { sealed_size(self.size) } else { self.size }
+    }
 }
 
 /// A part of an object that was uploaded in parts, for `partNumber` reads and GetObjectAttributes.
@@ -100,6 +112,9 @@ pub struct ObjectDetail {
     /// The checksum in base64, with `-N` when composite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
+    /// How the bytes are encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<ObjectEncryption>,
     /// `PENDING` when the bucket's replication configuration was for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_status: Option<String>,
@@ -251,6 +266,7 @@ mod tests {
                     size: 42,
                     inline: true,
                     location: String::new(),
+                    salt: None,
                 }],
                 ..ObjectDetail::default()
             },

@@ -2,6 +2,7 @@
 //!
 //! Source: S3 API reference, GetObjectAttributes.
 
+use super::encryption::Sealing;
 use super::object_get::find;
 use super::object_put::push_found_version_id;
 use super::{Context, xml_response};
@@ -21,6 +22,8 @@ const ATTRIBUTES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass"
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let wanted = wanted(ctx)?;
     let record = find(ctx)?;
+    // What the client's key protects is not told without it.
+    Sealing::of_read(ctx, &record)?;
     let has = |name: &str| wanted.contains(&name);
     let mut xml = XmlWriter::document("GetObjectAttributesResponse");
     if has("ETag") {

@@ -4,7 +4,7 @@
 //! Server's rule.
 
 use super::service::COMMIT_TRIES_MAX;
-use super::{Context, acl, multipart, ownership, read_small_body, xml_response};
+use super::{Context, acl, bucket_encryption, multipart, ownership, read_small_body, xml_response};
 use crate::codec::time::iso8601;
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
@@ -124,6 +124,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         location,
         versioning: if object_lock { Versioning::Enabled } else { Versioning::Unversioned },
         object_lock,
+        encryption: bucket_encryption::of_new_bucket(ctx.headers),
         ..BucketRecord::default()
     };
     let name = ctx.bucket_name();

@@ -53,15 +53,11 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 enum Unset {
     /// An empty document of this root.
     Empty(&'static str),
-    /// A document with this content.
-    Document(&'static str, &'static str),
 }
 
 /// Sub-resources that are answered from this table.
 #[rustfmt::skip]
 static UNSET: &[(&str, Unset)] = &[
-    ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
-        "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
     ("notification", Unset::Empty("NotificationConfiguration")),
 ];
 
@@ -75,7 +71,6 @@ pub fn get_unset(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     };
     match UNSET.iter().find(|(name, _)| *name == sub).map(|(_, unset)| unset) {
         Some(Unset::Empty(root)) => document(root, ""),
-        Some(Unset::Document(root, content)) => document(root, content),
         None => Err(Code::NotImplemented.into()),
     }
 }

@@ -6,11 +6,12 @@
 
 use super::checksum::{BodyChecksums, Completion, MultipartChecksum, missing_part_checksum, part_algorithm};
 use super::conditions::{Current, WriteConditions};
+use super::encryption::{self, Sealing};
 use super::list::parse_upload_id;
 use super::object_get::parse_part_number;
 use super::object_put::{
-    NewVersion, Received, commit_version_with, owner_of_new, push_version_id, read_current, receive,
-    require_length,
+    Destination, NewVersion, Received, commit_version_with, owner_of_new, push_version_id, read_current,
+    receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
 use super::{Context, access, lifecycle, location, metadata, read_small_body, xml_response};
@@ -21,7 +22,7 @@ use crate::codec::{hex, unbase64, unhex, uri, xml_reader};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::multipart::{PartRecord, UploadRecord};
-use crate::model::object::{ObjectPart, ObjectRecord, Piece};
+use crate::model::object::{ObjectDetail, ObjectPart, ObjectRecord, Piece};
 use crate::model::{BucketName, SortedId, keys};
 use crate::storage::{Batch, Outcome, Visit};
 
@@ -39,6 +40,8 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let checksum = MultipartChecksum::from_headers(ctx.headers)?;
     let detail = metadata::read(ctx)?;
     let (initiator, initiator_name) = initiator(ctx.identity);
+    let sealing = Sealing::of_new_object(ctx)?;
+    let encryption = sealing.as_ref().map(|sealing| sealing.encryption.clone());
     let upload = UploadRecord {
         created_ms: ctx.now,
         owner: owner_of_new(ctx),
@@ -47,7 +50,7 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         storage_class: metadata::storage_class(ctx)?,
         checksum: checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
         location: location::of_new_object(ctx, &detail.metadata)?,
-        detail,
+        detail: ObjectDetail { encryption, ..detail },
     };
     let id = SortedId::new(ctx.now, None);
     let mut bucket = ctx.bucket.clone();
@@ -57,7 +60,11 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         batch.expect(keys::bucket(&current.name), Some(current.stored.clone()));
         batch.put(keys::upload(&current.name, ctx.key().as_str(), id), upload.encode());
         if ctx.service.commit(batch)? == Outcome::Committed {
-            return Ok(created(ctx, id, checksum));
+            let mut response = created(ctx, id, checksum);
+            if let Some(sealing) = &sealing {
+                sealing.push_written(&mut response);
+            }
+            return Ok(response);
         }
     }
     Err(Code::OperationAborted.into())
@@ -113,13 +120,18 @@ pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
     let (id, upload, _) = find_upload(ctx)?;
     access::may_continue(ctx, &upload)?;
+    let sealing = Sealing::of_part(ctx, &upload)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
     let algorithm = part_algorithm(checksum_of(&upload), checks.algorithm())?;
-    let received = receive(ctx, body, checks, algorithm, &upload.location)?;
+    let destination = Destination { location: &upload.location, sealing: sealing.as_ref() };
+    let received = receive(ctx, body, checks, algorithm, &destination)?;
     let part = commit_part(ctx, id, number, received)?;
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", part.etag));
     if let Some((algorithm, value)) = part.checksum {
         response.push_header(algorithm.header(), value);
+    }
+    if let Some(sealing) = &sealing {
+        sealing.push(&mut response);
     }
     Ok(response)
 }
@@ -140,7 +152,7 @@ fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Rece
     let part = PartRecord {
         modified_ms: ctx.now,
         size: received.size,
-        etag: hex(&received.md5),
+        etag: received.etag.clone(),
         checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, checksum.to_base64())),
         pieces: received.pieces(),
     };
@@ -190,6 +202,7 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             Err(error) => return completed_before(ctx, &listed, error),
         };
         access::may_continue(ctx, &upload)?;
+        let customer_key_md5 = Sealing::check_completion(ctx, &upload)?;
         let stored = read_parts(ctx, id)?;
         let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;
         let version = assemble(ctx, upload, &chosen)?;
@@ -216,7 +229,11 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             Err(error) => return Err(error),
             Ok(record) => {
                 ctx.service.discarded(unused);
-                return Ok(completed(ctx, &record));
+                let mut response = completed(ctx, &record);
+                if let Some(md5) = customer_key_md5 {
+                    encryption::push_customer(&mut response, &md5);
+                }
+                return Ok(response);
             }
         }
     }
@@ -272,6 +289,9 @@ fn completed(ctx: &Context<'_>, record: &ObjectRecord) -> Response {
     }
     let mut response = xml_response(200, xml.end("CompleteMultipartUploadResult"));
     push_version_id(&mut response, ctx.bucket(), &record.head);
+    if let Some(encryption) = &record.detail.encryption {
+        encryption::push(&mut response, encryption);
+    }
     lifecycle::push_expiration(ctx, &mut response, ctx.key(), record);
     response
 }

@@ -5,18 +5,19 @@
 
 use super::checksum::{part_algorithm, requested_algorithm};
 use super::conditions::{Current, Target, WriteConditions, check_copy_source};
+use super::encryption::Sealing;
 use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
 use super::object_put::{
-    NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_found_version_id, receive_copy,
+    Destination, NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_found_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
 use super::{Context, access, acl, lifecycle, location, metadata, object_lock, range, xml_response};
-use crate::codec::digest::{Checksum, ChecksumType};
+use crate::codec::digest::ChecksumType;
 use crate::codec::time::iso8601;
+use crate::codec::uri;
 use crate::codec::xml_writer::XmlWriter;
-use crate::codec::{hex, uri};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
@@ -102,7 +103,9 @@ fn open_source(
         let found = find_source(ctx, with_tags)?;
         let range = range_of(&found)?;
         let length = range.end - range.start;
-        if let Some(reader) = PieceReader::open(ctx.service, &found.record.detail.pieces, range)? {
+        let sealing = Sealing::of_copy_source(ctx, &found.bucket, &found.source.key, &found.record)?;
+        let key = sealing.as_ref().map(|sealing| &sealing.key);
+        if let Some(reader) = PieceReader::open(ctx.service, &found.record.detail.pieces, range, key)? {
             return Ok((found, reader, length));
         }
     }
@@ -116,8 +119,9 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let storage_class = metadata::storage_class(ctx)?;
     let algorithm = requested_algorithm(ctx.headers)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
+    let sealing = Sealing::of_new_object(ctx)?;
     let (found, mut reader, length) = open_source(ctx, !replace_tags, &|found| {
-        refuse_unchanged(ctx, found, replace_metadata, &storage_class)?;
+        refuse_unchanged(ctx, found, replace_metadata || sealing.is_some(), &storage_class)?;
         if found.record.head.size > PUT_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
             return Err(Error::with_message(Code::InvalidRequest, message));
@@ -131,12 +135,12 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         access::may_write_tags(ctx, &detail.tags)?;
     }
     let algorithm = algorithm.or(source.head.checksum.map(|(algorithm, _)| algorithm));
-    let received = receive_copy(ctx, &mut reader, length, algorithm, &location)?;
-    detail.pieces = received.pieces();
-    detail.checksum = received.checksum.as_ref().map(Checksum::to_base64);
+    let destination = Destination { location: &location, sealing: sealing.as_ref() };
+    let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
+    received.describe(&mut detail);
     let version = NewVersion {
         size: received.size,
-        etag: hex(&received.md5),
+        etag: received.etag,
         owner: owner_of_new(ctx),
         storage_class,
         checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
@@ -149,6 +153,9 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let mut response = copied(&record);
     push_found_version_id(&mut response, ctx.bucket(), &record.head);
     push_source_version(&mut response, &found);
+    if let Some(sealing) = &sealing {
+        sealing.push_written(&mut response);
+    }
     lifecycle::push_expiration(ctx, &mut response, ctx.key(), &record);
     Ok(response)
 }
@@ -203,20 +210,15 @@ fn directive(ctx: &Context<'_>, name: &'static str) -> Result<bool> {
     }
 }
 
-/// Copying an object onto itself is only allowed when it changes something.
-fn refuse_unchanged(
-    ctx: &Context<'_>,
-    found: &Found,
-    replace_metadata: bool,
-    storage_class: &str,
-) -> Result<()> {
+/// Copying an object onto itself is only allowed when it changes something. A request that names an
+/// encryption, or a bucket that has a default one, counts as a change whatever the object had.
+fn refuse_unchanged(ctx: &Context<'_>, found: &Found, is_changed: bool, storage_class: &str) -> Result<()> {
     let itself = found.source.bucket == *ctx.bucket_name()
         && found.source.key == *ctx.key()
         && found.source.version.is_none();
-    let changes = replace_metadata
+    let changes = is_changed
         || storage_class != found.record.head.storage_class
-        || ctx.headers.has(metadata::REDIRECT_HEADER)
-        || ctx.headers.has("x-amz-server-side-encryption");
+        || ctx.headers.has(metadata::REDIRECT_HEADER);
     if itself && !changes {
         let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
         return Err(Error::with_message(Code::InvalidRequest, message));
@@ -247,6 +249,7 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let id = parse_upload_id(ctx.param("uploadId").unwrap_or(""))?;
     let (_, upload, _) = find_upload(ctx)?;
     access::may_continue(ctx, &upload)?;
+    let sealing = Sealing::of_part(ctx, &upload)?;
     let upload_checksum = checksum_of(&upload);
     // A copied part brings no value of its own: S3 computes the one the upload needs.
     let algorithm = part_algorithm(upload_checksum, upload_checksum.map(|checksum| checksum.algorithm))?;
@@ -257,7 +260,8 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         }
         Ok(range)
     })?;
-    let received = receive_copy(ctx, &mut reader, length, algorithm, &upload.location)?;
+    let destination = Destination { location: &upload.location, sealing: sealing.as_ref() };
+    let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
     let part = commit_part(ctx, id, number, received)?;
     let mut xml = XmlWriter::document("CopyPartResult");
     xml.element("LastModified", &iso8601(part.modified_ms));
@@ -267,6 +271,9 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     }
     let mut response = xml_response(200, xml.end("CopyPartResult"));
     push_source_version(&mut response, &found);
+    if let Some(sealing) = &sealing {
+        sealing.push(&mut response);
+    }
     Ok(response)
 }
 

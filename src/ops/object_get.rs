@@ -2,12 +2,15 @@
 //!
 //! Source: S3 API reference, GetObject and HeadObject.
 
+use super::encryption::Sealing;
 use super::object_put::{push_checksum, push_found_version_id};
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
 use super::{Context, access, checksum, conditions, lifecycle, metadata, object_lock};
-use crate::codec::time;
+use crate::codec::{time, unhex};
+use crate::crypto::key::{Key, SALT_BYTES};
+use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Response, ResponseBody};
 use crate::model::object::{ObjectRecord, Piece};
@@ -35,10 +38,15 @@ const OVERRIDES: [(&str, &str); 6] = [
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     for _ in 0..READ_TRIES_MAX {
         let record = find(ctx)?;
+        let sealing = Sealing::of_read(ctx, &record)?;
         let wanted = Wanted::read(ctx, &record)?;
         let mut response = answer(ctx, &record, &wanted)?;
+        if let Some(sealing) = &sealing {
+            sealing.push(&mut response);
+        }
         // `None`: the body was deleted between the look-up and the opening. Look again.
-        if let Some(body) = open(ctx.service, &record, wanted.range.clone())? {
+        let key = sealing.as_ref().map(|sealing| &sealing.key);
+        if let Some(body) = open(ctx.service, &record, wanted.range.clone(), key)? {
             response.body = body;
             return Ok(response);
         }
@@ -49,8 +57,12 @@ pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 /// HeadObject.
 pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let record = find(ctx)?;
+    let sealing = Sealing::of_read(ctx, &record)?;
     let wanted = Wanted::read(ctx, &record)?;
-    let response = answer(ctx, &record, &wanted)?;
+    let mut response = answer(ctx, &record, &wanted)?;
+    if let Some(sealing) = &sealing {
+        sealing.push(&mut response);
+    }
     Ok(response.body(ResponseBody::Head(wanted.range.end - wanted.range.start)))
 }
 
@@ -266,21 +278,28 @@ fn apply_overrides(ctx: &Context<'_>, response: &mut Response) -> Result<()> {
     Ok(())
 }
 
-/// Opens a range of an object's bytes. `Ok(None)` when a body is not there (any more).
+/// Opens a range of an object's bytes, with its data key ([`Sealing::of_read`]) if it is encrypted.
+/// `Ok(None)` when a body is not there (any more).
 ///
 /// # Errors
 /// `InternalError` when the store fails.
-pub fn open(service: &Service, record: &ObjectRecord, range: Range<u64>) -> Result<Option<ResponseBody>> {
+pub fn open(
+    service: &Service,
+    record: &ObjectRecord,
+    range: Range<u64>,
+    key: Option<&Key>,
+) -> Result<Option<ResponseBody>> {
     let length = range.end - range.start;
     if length == 0 {
         return Ok(Some(ResponseBody::Empty));
     }
     if let [piece] = record.detail.pieces.as_slice()
         && piece.inline
+        && piece.salt.is_none()
     {
         return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
     }
-    let reader = PieceReader::open(service, &record.detail.pieces, range)?;
+    let reader = PieceReader::open(service, &record.detail.pieces, range, key)?;
     Ok(reader.map(|reader| ResponseBody::Stream { length, reader: Box::new(reader) }))
 }
 
@@ -289,12 +308,12 @@ fn read_inline(meta: &dyn MetaStore, piece: &Piece, range: &Range<u64>) -> Resul
         return Ok(None);
     };
     let (start, end) = (range.start as usize, range.end as usize);
-    if bytes.len() as u64 != piece.size || end > bytes.len() {
+    if bytes.len() as u64 != piece.stored_size() || end > bytes.len() {
         return Err(Error::internal(format!(
             "body {} has {} bytes, not {}",
             piece.id.0,
             bytes.len(),
-            piece.size
+            piece.stored_size()
         )));
     }
     bytes.truncate(end);
@@ -328,11 +347,25 @@ impl Slice {
         self.range.end - self.range.start
     }
 
-    fn open(&self) -> Result<Option<Box<dyn Read + Send>>> {
+    fn open(&self, key: Option<&Key>) -> Result<Option<Box<dyn Read + Send>>> {
+        let Some(salt) = &self.piece.salt else { return self.open_stored(self.range.clone()) };
+        let key = key.ok_or_else(|| Error::internal("an encrypted body is read without its key"))?;
+        let salt: Option<[u8; SALT_BYTES]> = unhex(salt).and_then(|salt| salt.try_into().ok());
+        let salt = salt.ok_or_else(|| Error::internal("the salt of a body is malformed"))?;
+        let Some(sealed) = self.open_stored(sealed_range(self.piece.size, &self.range))? else {
+            return Ok(None);
+        };
+        let cipher = piece_cipher(key, &salt);
+        let opened = OpeningReader::open(sealed, cipher, self.piece.size, self.range.clone());
+        Ok(Some(Box::new(opened.map_err(Error::from_stored)?)))
+    }
+
+    /// Opens a range of the stored form.
+    fn open_stored(&self, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
         match &self.source {
-            Source::Blobs(blobs) => blobs.read(&self.piece.id, self.range.clone()).map_err(store_error),
+            Source::Blobs(blobs) => blobs.read(&self.piece.id, range).map_err(store_error),
             Source::Records(meta) => {
-                let bytes = read_inline(meta.as_ref(), &self.piece, &self.range)?;
+                let bytes = read_inline(meta.as_ref(), &self.piece, &range)?;
                 Ok(bytes.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn Read + Send>))
             }
         }
@@ -345,14 +378,21 @@ pub struct PieceReader {
     current: Box<dyn Read + Send>,
     left: u64,
     rest: VecDeque<Slice>,
+    key: Option<Key>,
 }
 
 impl PieceReader {
-    /// Opens the first piece that the range touches. `Ok(None)` when it is not there (any more).
+    /// Opens the first piece that the range touches, with the object's data key if it is encrypted.
+    /// `Ok(None)` when it is not there (any more).
     ///
     /// # Errors
-    /// `InternalError` when the store fails.
-    pub fn open(service: &Service, pieces: &[Piece], range: Range<u64>) -> Result<Option<PieceReader>> {
+    /// `InternalError` when the store fails, or when an encrypted body is not what was stored.
+    pub fn open(
+        service: &Service,
+        pieces: &[Piece],
+        range: Range<u64>,
+        key: Option<&Key>,
+    ) -> Result<Option<PieceReader>> {
         let mut rest = VecDeque::new();
         let mut offset = 0;
         for piece in pieces {
@@ -363,10 +403,10 @@ impl PieceReader {
             offset += piece.size;
         }
         let Some(first) = rest.pop_front() else {
-            return Ok(Some(PieceReader { current: Box::new(io::empty()), left: 0, rest }));
+            return Ok(Some(PieceReader { current: Box::new(io::empty()), left: 0, rest, key: None }));
         };
         let left = first.length();
-        Ok(first.open()?.map(|current| PieceReader { current, left, rest }))
+        Ok(first.open(key)?.map(|current| PieceReader { current, left, rest, key: key.cloned() }))
     }
 }
 
@@ -375,7 +415,7 @@ impl Read for PieceReader {
         while self.left == 0 {
             let Some(next) = self.rest.pop_front() else { return Ok(0) };
             self.left = next.length();
-            self.current = next.open().map_err(io::Error::other)?.ok_or_else(|| {
+            self.current = next.open(self.key.as_ref()).map_err(io::Error::other)?.ok_or_else(|| {
                 io::Error::new(io::ErrorKind::NotFound, format!("body {} is missing", next.piece.id.0))
             })?;
         }

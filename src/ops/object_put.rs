@@ -3,13 +3,17 @@
 
 use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
+use super::encryption::Sealing;
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
 use super::{Context, lifecycle, location, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
-use crate::codec::hex;
+use crate::codec::{hex, random};
+use crate::crypto::key::SALT_BYTES;
+use crate::crypto::sealed::{SealingReader, piece_cipher, sealed_size};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
+use crate::model::encryption::ObjectEncryption;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
 use crate::model::replication::PENDING;
 use crate::model::{ObjectKey, SortedId, keys};
@@ -40,15 +44,21 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let checks = BodyChecksums::from_headers(ctx.headers)?;
     object_lock::require_digest(ctx, &detail, &checks)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
+    let sealing = Sealing::of_new_object(ctx)?;
     // A condition that fails already is not worth the upload; it is decided again at the commit.
     check_now(ctx, &condition)?;
     let algorithm = checks.algorithm();
-    let received = receive(ctx, body, checks, algorithm, &location)?;
-    detail.pieces = received.pieces();
-    detail.checksum = received.checksum.as_ref().map(Checksum::to_base64);
+    let received = receive(
+        ctx,
+        body,
+        checks,
+        algorithm,
+        &Destination { location: &location, sealing: sealing.as_ref() },
+    )?;
+    received.describe(&mut detail);
     let version = NewVersion {
         size: received.size,
-        etag: hex(&received.md5),
+        etag: received.etag,
         owner: owner_of_new(ctx),
         storage_class,
         checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
@@ -61,6 +71,9 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", committed.head.etag));
     push_checksum(&mut response, &committed);
     push_version_id(&mut response, ctx.bucket(), &committed.head);
+    if let Some(sealing) = &sealing {
+        sealing.push_written(&mut response);
+    }
     lifecycle::push_expiration(ctx, &mut response, ctx.key(), &committed);
     Ok(response)
 }
@@ -123,20 +136,38 @@ pub fn read_current(
 pub struct Received {
     /// Its length.
     pub size: u64,
-    /// Its MD5.
-    pub md5: [u8; 16],
+    /// Its ETag without quotes: its MD5 in hexadecimal, unless its encryption calls for another.
+    pub etag: String,
     /// Its checksum.
     pub checksum: Option<Checksum>,
     /// Where it is, unless empty.
     pub piece: Option<Piece>,
     /// Its bytes, when it is to be kept as a record.
     pub inline: Vec<(BlobId, Vec<u8>)>,
+    /// How it is encrypted.
+    pub encryption: Option<ObjectEncryption>,
+}
+
+/// Where a body goes, and how.
+pub struct Destination<'d> {
+    /// The location; empty for the only one.
+    pub location: &'d str,
+    /// Its encryption, which every writer has to ask for ([`Sealing::of_new_object`] and its siblings);
+    /// `None` stores it as it comes.
+    pub sealing: Option<&'d Sealing>,
 }
 
 impl Received {
     /// Where it is.
     pub fn pieces(&self) -> Vec<Piece> {
         self.piece.iter().cloned().collect()
+    }
+
+    /// Puts what only the body tells into the record of an object that consists of it.
+    pub fn describe(&self, detail: &mut ObjectDetail) {
+        detail.pieces = self.pieces();
+        detail.checksum = self.checksum.as_ref().map(Checksum::to_base64);
+        detail.encryption = self.encryption.clone();
     }
 }
 
@@ -150,15 +181,15 @@ pub fn receive(
     mut body: Body<'_>,
     checks: BodyChecksums,
     algorithm: Option<ChecksumAlgorithm>,
-    location: &str,
+    destination: &Destination<'_>,
 ) -> Result<Received> {
     let length = body.length();
     // S3 computes a CRC64NVME of its own where the client chose nothing.
     let algorithm = algorithm.unwrap_or(ChecksumAlgorithm::DEFAULT);
     let expectation = checks.expectation(length, PUT_BYTES_MAX, |name| ctx.trailers.get(name));
     let mut reader = DigestReader::new(&mut body, Some(algorithm), expectation);
-    let stored = store(ctx, &mut reader, length, location)?;
-    received(reader, stored)
+    let stored = store(ctx, &mut reader, length, destination)?;
+    received(reader, stored, destination.sealing)
 }
 
 /// Receives bytes that the server already has, for a copy.
@@ -170,30 +201,58 @@ pub fn receive_copy(
     source: &mut dyn Read,
     length: u64,
     algorithm: Option<ChecksumAlgorithm>,
-    location: &str,
+    destination: &Destination<'_>,
 ) -> Result<Received> {
     let algorithm = algorithm.unwrap_or(ChecksumAlgorithm::DEFAULT);
     let expectation = Expectation { length: Some(length), ..Expectation::default() };
     let mut reader = DigestReader::new(source, Some(algorithm), expectation);
-    let stored = store(ctx, &mut reader, Some(length), location)?;
-    received(reader, stored)
+    let stored = store(ctx, &mut reader, Some(length), destination)?;
+    received(reader, stored, destination.sealing)
 }
 
-fn received(reader: DigestReader<'_>, (piece, inline): Stored) -> Result<Received> {
+fn received(
+    reader: DigestReader<'_>,
+    (piece, inline): Stored,
+    sealing: Option<&Sealing>,
+) -> Result<Received> {
     let digested = reader.finish()?;
     let md5 = digested.md5.ok_or_else(|| Error::internal("a received body has no MD5"))?;
-    Ok(Received { size: digested.size, md5, checksum: digested.checksum, piece, inline })
+    Ok(Received {
+        size: digested.size,
+        etag: sealing.map_or_else(|| hex(&md5), |sealing| sealing.etag(&md5)),
+        checksum: digested.checksum,
+        piece,
+        inline,
+        encryption: sealing.map(|sealing| sealing.encryption.clone()),
+    })
 }
 
 /// What [`store`] made of a body: where it is, and its bytes if they are to become a record.
 pub type Stored = (Option<Piece>, Vec<(BlobId, Vec<u8>)>);
 
-/// Stores what a reader yields. Small bodies stay in memory to become records; an empty one is
-/// nothing at all.
+/// Stores what a reader yields, encrypted where the destination says so.
 ///
 /// # Errors
 /// What the reader fails with, and what the store says. Nothing is kept then.
 pub fn store(
+    ctx: &Context<'_>,
+    reader: &mut dyn Read,
+    length: Option<u64>,
+    destination: &Destination<'_>,
+) -> Result<Stored> {
+    let Some(sealing) = destination.sealing else {
+        return store_as_is(ctx, reader, length, destination.location);
+    };
+    let salt = random::<SALT_BYTES>();
+    let mut sealed = SealingReader::new(reader, piece_cipher(&sealing.key, &salt));
+    let (piece, inline) = store_as_is(ctx, &mut sealed, length.map(sealed_size), destination.location)?;
+    let piece = piece.map(|piece| Piece { size: sealed.size(), salt: Some(hex(&salt)), ..piece });
+    Ok((piece, inline))
+}
+
+/// Stores what a reader yields. Small bodies stay in memory to become records; an empty one is
+/// nothing at all.
+fn store_as_is(
     ctx: &Context<'_>,
     reader: &mut dyn Read,
     length: Option<u64>,
@@ -211,7 +270,8 @@ pub fn store(
         if head.len() <= inline_max {
             let id = BlobId(hex(&crate::codec::random::<16>()));
             let size = head.len() as u64;
-            let piece = Piece { id: id.clone(), size, inline: true, location: location.to_owned() };
+            let piece =
+                Piece { id: id.clone(), size, inline: true, location: location.to_owned(), salt: None };
             return Ok((Some(piece), vec![(id, head)]));
         }
     }
@@ -225,7 +285,7 @@ pub fn store(
     let written = match blobs.reserve(&hint) {
         None => blobs.write(&mut whole, &hint),
         Some(id) => {
-            let piece = Piece { id, size: 0, inline: false, location: location.to_owned() };
+            let piece = Piece { id, size: 0, inline: false, location: location.to_owned(), salt: None };
             ctx.service.reserve(&piece)?;
             let written = blobs.write_reserved(&piece.id, &mut whole, &hint);
             if written.as_ref().map_or(true, |written| written.size == 0) {
@@ -244,7 +304,13 @@ pub fn store(
         }
         return Ok((None, Vec::new()));
     }
-    let piece = Piece { id: written.id, size: written.size, inline: false, location: location.to_owned() };
+    let piece = Piece {
+        id: written.id,
+        size: written.size,
+        inline: false,
+        location: location.to_owned(),
+        salt: None,
+    };
     Ok((Some(piece), Vec::new()))
 }
 

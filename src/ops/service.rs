@@ -5,6 +5,7 @@ use crate::auth::policy::Policy;
 use crate::codec::clock::Clock;
 use crate::codec::hex;
 use crate::config::Config;
+use crate::crypto::keyring::Keyring;
 use crate::error::{Code, Error, Result};
 use crate::model::bucket::BucketRecord;
 use crate::model::object::Piece;
@@ -68,6 +69,8 @@ pub struct Service {
     pub locations: HashMap<String, Arc<dyn BlobStore>>,
     /// Hosts that carry buckets in front.
     pub hosts: Vec<String>,
+    /// The master keys of server-side encryption.
+    pub keyring: Keyring,
     /// Told of every body that a commit put on the to-delete list.
     pub discard: Box<dyn Fn(Piece) + Send + Sync>,
     /// Lets one lifecycle walk run at a time.
@@ -95,6 +98,7 @@ impl Service {
             blobs,
             locations: HashMap::new(),
             hosts,
+            keyring: Keyring::in_memory(),
             discard,
             lifecycle: crate::lifecycle::Turn::default(),
             access_log: crate::access_log::AccessLog::default(),

@@ -1,9 +1,9 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, acl, attributes, bucket, bucket_policy, bucket_settings, cors, lifecycle, list,
-    list_uploads, logging, multipart, object_copy, object_delete, object_get, object_lock, object_put,
-    ownership, post_object, public_access, request_payment, stored_settings, tagging, website,
+    Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, bucket_settings, cors,
+    lifecycle, list, list_uploads, logging, multipart, object_copy, object_delete, object_get, object_lock,
+    object_put, ownership, post_object, public_access, request_payment, stored_settings, tagging, website,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -62,7 +62,9 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketCors", Get, OnBucket, "cors", "s3:GetBucketCORS", cors::get),
     row("PutBucketCors", Put, OnBucket, "cors", "s3:PutBucketCORS", cors::put),
     row("DeleteBucketCors", Delete, OnBucket, "cors", "s3:PutBucketCORS", cors::delete),
-    row("GetBucketEncryption", Get, OnBucket, "encryption", "s3:GetEncryptionConfiguration", bucket_settings::get_unset),
+    row("GetBucketEncryption", Get, OnBucket, "encryption", "s3:GetEncryptionConfiguration", bucket_encryption::get),
+    row("PutBucketEncryption", Put, OnBucket, "encryption", "s3:PutEncryptionConfiguration", bucket_encryption::put),
+    row("DeleteBucketEncryption", Delete, OnBucket, "encryption", "s3:PutEncryptionConfiguration", bucket_encryption::delete),
     row("GetBucketIntelligentTieringConfiguration", Get, OnBucket, "intelligent-tiering", "s3:GetIntelligentTieringConfiguration", stored_settings::get_configuration),
     row("PutBucketIntelligentTieringConfiguration", Put, OnBucket, "intelligent-tiering", "s3:PutIntelligentTieringConfiguration", stored_settings::put_configuration),
     row("DeleteBucketIntelligentTieringConfiguration", Delete, OnBucket, "intelligent-tiering", "s3:PutIntelligentTieringConfiguration", stored_settings::delete_configuration),

@@ -115,7 +115,8 @@ fn settings_that_were_never_made_are_answered_as_s3_answers() {
         ("accelerate", 200),
         ("analytics", 200),
         ("cors", 404),
-        ("encryption", 200),
+        // Not 200 as on AWS: nothing is encrypted by default here (README, "Differences").
+        ("encryption", 404),
         ("intelligent-tiering", 200),
         ("inventory", 200),
         ("lifecycle", 404),
