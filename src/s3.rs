@@ -153,7 +153,9 @@ impl S3 {
         let signed = head.headers.has("authorization") || !head.query.is_empty();
         let response = match head.path.as_str() {
             "/live" | "/ready" if !signed => admin::health(&self.service),
-            path if path.starts_with("/_/") => admin::internal(&self.service, head.method, path, head.peer),
+            path if path.starts_with("/_/") => {
+                admin::internal(&self.service, head.method, path, &head.query, head.peer)
+            }
             _ => return None,
         };
         facts.health = true;

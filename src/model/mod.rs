@@ -18,6 +18,7 @@ pub mod listing;
 pub mod lock;
 pub mod logging;
 pub mod multipart;
+pub mod notification;
 pub mod object;
 
 /// A valid bucket name (S3 user guide, "General purpose bucket naming rules").

@@ -66,7 +66,6 @@ static UNSET: &[(&str, Unset)] = &[
     ("cors", Unset::Error(Code::NoSuchCORSConfiguration)),
     ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
         "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
-    ("notification", Unset::Empty("NotificationConfiguration")),
     ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
     ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
 ];

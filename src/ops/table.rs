@@ -2,8 +2,8 @@
 
 use super::{
     Operation, Scope, acl, attributes, bucket, bucket_policy, bucket_settings, lifecycle, list, list_uploads,
-    logging, multipart, object_copy, object_delete, object_get, object_lock, object_put, ownership,
-    public_access, request_payment, tagging,
+    logging, multipart, notification, object_copy, object_delete, object_get, object_lock, object_put,
+    ownership, public_access, request_payment, tagging,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -65,7 +65,8 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketLogging", Get, OnBucket, "logging", "s3:GetBucketLogging", logging::get),
     row("PutBucketLogging", Put, OnBucket, "logging", "s3:PutBucketLogging", logging::put),
     row("GetBucketMetricsConfiguration", Get, OnBucket, "metrics", "s3:GetMetricsConfiguration", bucket_settings::get_unset),
-    row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", bucket_settings::get_unset),
+    row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", notification::get),
+    row("PutBucketNotificationConfiguration", Put, OnBucket, "notification", "s3:PutBucketNotification", notification::put),
     row("GetObjectLockConfiguration", Get, OnBucket, "object-lock", "s3:GetBucketObjectLockConfiguration", object_lock::get_configuration),
     row("PutObjectLockConfiguration", Put, OnBucket, "object-lock", "s3:PutBucketObjectLockConfiguration", object_lock::put_configuration),
     row("GetBucketOwnershipControls", Get, OnBucket, "ownershipControls", "s3:GetBucketOwnershipControls", ownership::get),

@@ -13,6 +13,7 @@ mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
 mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
+mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod object_lock; // retention, legal hold, and what they forbid
 mod protocol; // raw sockets: HTTP itself
