@@ -26,6 +26,9 @@ STOP_TIMEOUT_S = 20
 INSTALL_TIMEOUT_S = 300
 LOAD_TIMEOUT_S = 1800
 
+# Nothing of the user's own settings reaches the servers.
+ENVIRONMENT = {"PATH": os.environ.get("PATH", "")}
+
 NGINX_CONFIGURATION = """
 {user}
 daemon off;
@@ -34,7 +37,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/nginx-error.log;
 events {{ worker_connections 1024; }}
 http {{
-    access_log off;
+    access_log {access_log};
     default_type application/octet-stream;
     sendfile on;
     tcp_nopush on;
@@ -86,6 +89,8 @@ def arguments():
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/s3pail")
     parser.add_argument("--no-build", dest="build", action="store_false", help="measure what is built already")
     parser.add_argument("--no-nginx", dest="nginx", action="store_false", help="measure s3pail alone")
+    parser.add_argument("--access-log", action="store_true",
+                        help="let both servers log each request (default: neither)")
     parser.add_argument("--dir", type=Path, help="where the servers keep their files (default: the system's)")
     parser.add_argument("--json", type=Path, help="write all results there, too")
     args = parser.parse_args()
@@ -118,10 +123,12 @@ def compare(load, args, scratch):
     servers = []
     try:
         if args.nginx:
-            add_nginx(servers, scratch)
+            add_nginx(servers, scratch, args.access_log)
+        quiet = [] if args.access_log else ["--log-level", "warn"]
         for backend in ("file", "mem"):
-            servers.append(S3pail(args.binary, backend, scratch / f"load-{backend}"))
+            servers.append(S3pail(args.binary, backend, scratch / f"load-{backend}", quiet))
         print(f"load: {args.size} byte objects, {args.connections} connections, signed requests, --sync none, "
+              f"{'one log line each' if args.access_log else 'no access logs'}, "
               f"medians of {args.rounds} rounds of {args.seconds} s; ratios are to {servers[0].name}", flush=True)
         words = [load, "compare", "--size", args.size, "--connections", args.connections, "--seconds", args.seconds,
                  "--rounds", args.rounds]
@@ -135,9 +142,9 @@ def compare(load, args, scratch):
     return results
 
 
-def add_nginx(servers, scratch):
+def add_nginx(servers, scratch, access_log):
     try:
-        servers.append(Nginx(nginx_program(), scratch))
+        servers.append(Nginx(nginx_program(), scratch, access_log))
     except (OSError, RuntimeError, subprocess.SubprocessError) as why:
         print(f"load: nginx SKIPPED: {why}", flush=True)
 
@@ -160,10 +167,10 @@ def big(load, args, scratch):
         result, = run_load([load, "big", "--size", args.big_bytes, "--target", server.as_target()])
     finally:
         server.stop()
+    before, up, down = (result[f"peak_kib_{when}"] / 1024 for when in ("before", "after_upload", "after_download"))
     print(f"one object of {args.big_bytes / (1 << 20):.0f} MiB: up {result['upload_mb_per_s']:.0f} MB/s, "
-          f"down {result['download_mb_per_s']:.0f} MB/s; peak memory {result['peak_kib_before'] / 1024:.1f} MiB before, "
-          f"{result['peak_kib_after_upload'] / 1024:.1f} after the upload, "
-          f"{result['peak_kib_after_download'] / 1024:.1f} after the download", flush=True)
+          f"down {result['download_mb_per_s']:.0f} MB/s; peak memory {before:.1f} MiB before, "
+          f"{up:.1f} after the upload, {down:.1f} after the download", flush=True)
     return result
 
 
@@ -187,7 +194,7 @@ class Server:
     def start(self, words, log, folder):
         with open(log, "wb") as output:
             self.process = subprocess.Popen([str(w) for w in words], stdout=output, stderr=subprocess.STDOUT,
-                                            stdin=subprocess.DEVNULL, cwd=folder)
+                                            stdin=subprocess.DEVNULL, cwd=folder, env=ENVIRONMENT)
 
     def wait_until(self, ready):
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -209,11 +216,11 @@ class Server:
 
 
 class S3pail(Server):
-    def __init__(self, binary, backend, folder):
+    def __init__(self, binary, backend, folder, more=()):
         self.name = f"s3pail {backend}"
         folder.mkdir()
         self.log = folder / "log"
-        self.start([binary, *server_options(backend, folder)], self.log, folder)
+        self.start([binary, *server_options(backend, folder), *more], self.log, folder)
         self.address = self.wait_until(self.announced)
 
     def announced(self):
@@ -227,7 +234,7 @@ class S3pail(Server):
 
 
 class Nginx(Server):
-    def __init__(self, program, scratch):
+    def __init__(self, program, scratch, access_log):
         self.name = "nginx"
         folder = scratch / "nginx"
         (folder / "nginx-root/bench").mkdir(parents=True)
@@ -237,7 +244,8 @@ class Nginx(Server):
         # Started by root its workers would be somebody who may not write here.
         user = "user root;" if os.geteuid() == 0 else ""
         configuration = folder / "nginx.conf"
-        configuration.write_text(NGINX_CONFIGURATION.format(user=user, folder=folder, port=self.port))
+        configuration.write_text(NGINX_CONFIGURATION.format(
+            user=user, folder=folder, port=self.port, access_log=f"{folder}/access.log" if access_log else "off"))
         self.start([program, "-p", folder, "-e", folder / "nginx-error.log", "-c", configuration], folder / "log",
                    folder)
         self.wait_until(self.answers)

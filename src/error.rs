@@ -132,6 +132,7 @@ catalogue! {
     ServiceUnavailable, 503, "Please reduce your request rate.";
     SignatureDoesNotMatch, 403, "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
     SlowDown, 503, "Please reduce your request rate.";
+    TooManyConfigurations, 400, "You are attempting to create a new configuration but have already reached the 1,000-configuration limit.";
     TooManyBuckets, 400, "You have attempted to create more buckets than allowed.";
     UnexpectedContent, 400, "This request does not support content";
     UnresolvableGrantByEmailAddress, 400, "The email address you provided does not match any account on record.";

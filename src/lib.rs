@@ -24,3 +24,4 @@ pub mod s3;
 pub mod server;
 pub mod signals;
 pub mod storage;
+pub mod stores;

@@ -319,6 +319,9 @@ impl Drop for Runner {
     }
 }
 
+/// A waiting event: the key of its record, and the record.
+type Waiting = (Vec<u8>, Vec<u8>);
+
 /// A target that failed, and when it is tried again.
 struct Trouble {
     pause: Duration,
@@ -410,7 +413,7 @@ impl Sending {
         }
     }
 
-    fn page(&self, arn: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StorageError> {
+    fn page(&self, arn: &str) -> Result<Vec<Waiting>, StorageError> {
         let range = keys::events(arn);
         let mut page = Vec::new();
         self.service.meta.scan(&range.start..&range.end, &mut |key, value| {

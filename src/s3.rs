@@ -16,7 +16,11 @@ use crate::log::{Field, Level, Log};
 use crate::model::BucketName;
 use crate::ops::service::{Bucket, Service, request_id};
 use crate::ops::target::{Hosts, Target};
-use crate::ops::{Context, Operation, Proof, ProofPlace, access, admin, request_payment, route};
+use crate::ops::website_serving::Visit;
+use crate::ops::{
+    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, request_payment, route,
+    website_serving,
+};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -83,6 +87,13 @@ impl S3 {
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
         facts.bucket = target.bucket.as_ref().map(ToString::to_string);
         facts.key = target.key.as_ref().map(ToString::to_string);
+        if head.method == Method::Options {
+            facts.operation = Some("PreflightRequest");
+            return cors::preflight(&self.service, &target, &head.headers);
+        }
+        if website_serving::is_website(&self.service, &target) {
+            return Ok(self.serve_website(head, &target, id, facts));
+        }
         let query = Query::parse(&head.query).ok_or_else(|| Error::new(Code::InvalidURI))?;
         let operation = route(head.method, &target, &query, &head.headers)?;
         facts.operation = Some(operation.name);
@@ -123,6 +134,23 @@ impl S3 {
         Ok(response)
     }
 
+    fn serve_website(&self, head: &Head, target: &Target, id: &str, facts: &mut Facts) -> Response {
+        facts.operation = Some("WebsiteRequest");
+        let (response, error) = website_serving::serve(&Visit {
+            service: &self.service,
+            target,
+            method: head.method,
+            headers: &head.headers,
+            request_id: id,
+            now: self.service.clock.now(),
+            peer: head.peer,
+            secure: head.secure,
+        });
+        facts.code = error.as_ref().map(|error| error.code().name);
+        facts.cause = error.as_ref().and_then(|error| error.log_cause().map(str::to_owned));
+        response
+    }
+
     fn authenticate<'a>(
         &self,
         head: &Head,
@@ -152,7 +180,8 @@ impl S3 {
     fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Response> {
         let signed = head.headers.has("authorization") || !head.query.is_empty();
         let response = match head.path.as_str() {
-            "/live" | "/ready" if !signed => admin::health(&self.service),
+            "/live" if !signed => admin::live(&self.service),
+            "/ready" if !signed => admin::ready(&self.service),
             path if path.starts_with("/_/") => {
                 admin::internal(&self.service, head.method, path, &head.query, head.peer)
             }
@@ -276,6 +305,7 @@ impl Handler for S3 {
             error_response(&error, head.method, &head.path, &id)
         });
         let mut response = self.finish(response, &id);
+        cors::decorate(&self.service, facts.bucket.as_deref(), head.method, &head.headers, &mut response);
         self.log_when_sent(&mut response, head, id, facts, started);
         response
     }
@@ -311,20 +341,20 @@ fn refused(refusal: Refusal) -> (u16, Error) {
         Refusal::HeadersTooLarge => (400, Code::RequestHeaderSectionTooLarge.into()),
         Refusal::UnknownTransferCoding => (501, Code::NotImplemented.into()),
         Refusal::VersionNotSupported => (505, Code::UnsupportedHttpVersion.into()),
-        Refusal::ExpectationFailed => {
-            (417, Error::with_message(Code::InvalidRequest, "Only Expect: 100-continue is supported."))
-        }
         Refusal::TooManyConnections => (503, Code::SlowDown.into()),
     }
 }
 
 /// Presigned requests may carry what would be `x-amz-*` headers as parameters, where they are signed.
+/// Not so checksums of the body: the AWS SDK for JavaScript v3 puts that of an empty body into each URL
+/// for an upload, and S3 ignores it.
 fn take_over_parameters(query: &Query, headers: &mut Headers) {
     for (name, value) in query.iter() {
         let lower = name.to_ascii_lowercase();
         if lower.starts_with("x-amz-")
             && !headers.has(&lower)
             && !PRESIGN_PARAMETERS.contains(&lower.as_str())
+            && !checksum::is_of_body(&lower)
         {
             headers.push(&lower, value.unwrap_or(""));
         }

@@ -4,7 +4,7 @@
 //! process around it.
 
 use crate::access_log;
-use crate::config::{Backend, Config, folders};
+use crate::config::{Config, folders};
 use crate::http::engine::Options;
 // The feature decides at compile time which engine serves; both have the same two items.
 use crate::housekeeping::{self, Sweep};
@@ -15,17 +15,11 @@ use crate::http::limits::Limits;
 use crate::http::tiny as http_engine;
 use crate::lifecycle;
 use crate::log::{Level, Log};
-use crate::model::keys;
-use crate::model::object::Piece;
 use crate::notifications;
 use crate::ops::service::Service;
 use crate::s3::S3;
 use crate::signals::Stop;
-use crate::storage::file_blobs::FileBlobs;
-use crate::storage::file_meta::{FileMeta, FileMetaOptions};
-use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
-use crate::storage::sweep::DeleteQueue;
-use crate::storage::{BlobStore, MetaStore, StorageError, Visit};
+use crate::stores::Stores;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -104,83 +98,6 @@ impl Server {
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
         let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
-    }
-}
-
-/// The opened stores, before they become a service.
-struct Stores {
-    meta: Arc<dyn MetaStore>,
-    blobs: Arc<dyn BlobStore>,
-    /// The same as `blobs`, when it is a folder of files.
-    folder: Option<Arc<FileBlobs>>,
-}
-
-impl Stores {
-    fn open(config: &Config) -> Result<Stores, String> {
-        let budget = Budget::new(u64::MAX);
-        let mut folder = None;
-        let blobs: Arc<dyn BlobStore> = match config.data {
-            Backend::Memory => Arc::new(MemoryBlobs::new(budget.clone())),
-            _ => {
-                let files = FileBlobs::open(&config.data_path, config.sync)
-                    .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
-                folder.insert(Arc::new(files)).clone()
-            }
-        };
-        let meta: Arc<dyn MetaStore> = match config.metadata {
-            Backend::Memory => Arc::new(MemoryMeta::new(budget)),
-            _ => {
-                let options =
-                    FileMetaOptions { blobs: Some(blobs.clone()), ..FileMetaOptions::new(config.sync) };
-                let records = FileMeta::open(&config.metadata_path, options)
-                    .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?;
-                Arc::new(records)
-            }
-        };
-        Ok(Stores { meta, blobs, folder })
-    }
-
-    /// Starts the sweep, unless the last run ended in order or there is nothing that outlives a run.
-    fn sweep_after_crash(&self, log: &Arc<Log>) -> Result<Option<Sweep>, String> {
-        let clean = housekeeping::take_clean_mark(self.meta.as_ref())
-            .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
-        let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
-        let sweep = Sweep::start(self.meta.clone(), folder.clone(), log.clone());
-        sweep.map(Some).map_err(|error| format!("cannot start the sweep: {error}"))
-    }
-
-    fn into_service(self, config: Config) -> Result<Service, String> {
-        let Stores { meta, blobs, .. } = self;
-        let deletes = DeleteQueue::start(blobs.clone(), meta.clone())
-            .map_err(|error| format!("cannot start the deleting thread: {error}"))?;
-        feed_leftovers(meta.as_ref(), &deletes)
-            .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
-        let discard = Box::new(move |piece: Piece| {
-            let record_key = keys::garbage(&piece.location, &piece.id);
-            deletes.push(piece.id, record_key);
-        });
-        Ok(Service::new(config, meta, blobs, discard))
-    }
-}
-
-/// Hands what an earlier run left on the to-delete list to the deleting thread, a page at a time.
-fn feed_leftovers(meta: &dyn MetaStore, deletes: &DeleteQueue) -> Result<(), StorageError> {
-    const PAGE: usize = 1_000;
-    let range = keys::all_garbage();
-    let mut start = range.start.clone();
-    loop {
-        let mut page: Vec<Vec<u8>> = Vec::new();
-        meta.scan(&start..&range.end, &mut |key, _| {
-            page.push(key.to_vec());
-            if page.len() < PAGE { Visit::Next } else { Visit::Stop }
-        })?;
-        let Some(last) = page.last() else { return Ok(()) };
-        start = [last.as_slice(), b"\0"].concat();
-        for key in page {
-            if let Some((_, id)) = keys::split_garbage(&key) {
-                deletes.push(id, key);
-            }
-        }
     }
 }
 

@@ -71,7 +71,8 @@ fn start_once(command: &[String], folder: &Folder) -> io::Result<(f64, u64)> {
     let mut words = command.iter().map(|word| word.replace("{dir}", folder));
     let program = words.next().ok_or_else(|| io::Error::other("startup needs a command after --"))?;
     let mut command = Command::new(program);
-    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // Nothing of the user's own settings reaches the server.
+    command.args(words).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let begin = Instant::now();
     let mut server = Server(command.spawn()?);
     let output = server.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod payload;
 pub mod policy;
 pub mod post;
+pub mod post_policy;
 pub mod sigv2;
 pub mod sigv4;
 

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 
 pub mod action;
 mod condition;
-mod json;
+pub(crate) mod json;
 mod pattern;
 mod public;
 

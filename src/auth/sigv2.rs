@@ -135,21 +135,17 @@ fn parse_expires(text: &str) -> Option<Millis> {
     text.parse::<u64>().ok().filter(|_| digits)?.checked_mul(1000)
 }
 
-/// Old clients write the zone of RFC 822 as a number, which HTTP does not.
 fn parse_date(text: &str) -> Option<Millis> {
-    let named = match text.strip_suffix("+0000").or_else(|| text.strip_suffix("UTC")) {
-        Some(date) => &format!("{date}GMT"),
-        None => text,
-    };
-    time::parse_http_date(named).or_else(|| time::parse_basic(text))
+    time::parse_mail_date(text).or_else(|| time::parse_http_date(text)).or_else(|| time::parse_basic(text))
 }
 
 fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_>) -> Result<Proof> {
     let payload = unsigned_payload(head)?;
     let credential = door.accounts.key(claim.access_key);
     let secret = credential.map_or("", |credential| &credential.secret);
-    let text = string_to_sign(door, head, pairs, claim.date);
-    let matches = matches(secret, &text, claim.signature);
+    let text = string_to_sign(door, head, pairs, claim.date, head.path);
+    let matches =
+        matches(secret, &text, claim.signature) | matches_with_slash(door, head, pairs, claim, secret);
     let credential = credential.ok_or_else(|| unknown_key(claim.access_key))?;
     refuse_token(head, pairs)?;
     if !matches {
@@ -158,6 +154,20 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
     let identity = identity(claim.access_key, credential);
     let version = Some(SignatureVersion::V2);
     Ok(Proof { identity, signed_query: false, version, payload, chain: None })
+}
+
+/// Botocore signs `/bucket/` where it sends `/bucket`, and S3 takes both: they are the same resource.
+fn matches_with_slash(
+    door: &Door<'_>,
+    head: &Head<'_>,
+    pairs: &[Pair<'_>],
+    claim: &Claim<'_>,
+    secret: &str,
+) -> bool {
+    let name = head.path.strip_prefix('/').unwrap_or_default();
+    let only_bucket = door.host_bucket.is_none() && !name.is_empty() && !name.contains('/');
+    let path = format!("{}/", head.path);
+    only_bucket && matches(secret, &string_to_sign(door, head, pairs, claim.date, &path), claim.signature)
 }
 
 /// Compares in constant time.
@@ -174,7 +184,7 @@ fn hmac_sha1(secret: &str) -> Hmac<Sha1> {
     Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length")
 }
 
-fn string_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &str) -> String {
+fn string_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &str, path: &str) -> String {
     let field = |name| head.headers.get(name).unwrap_or_default();
     let mut text = String::with_capacity(256);
     for line in [head.method.as_str(), field("content-md5"), field("content-type"), date] {
@@ -182,7 +192,7 @@ fn string_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &s
         text.push('\n');
     }
     push_amz_fields(head, pairs, &mut text);
-    push_resource(door, head, pairs, &mut text);
+    push_resource(door, path, pairs, &mut text);
     text
 }
 
@@ -210,12 +220,12 @@ fn push_amz_fields(head: &Head<'_>, pairs: &[Pair<'_>], text: &mut String) {
 }
 
 /// The bucket of the host, the path as sent, and the parameters that are part of the resource.
-fn push_resource(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], text: &mut String) {
+fn push_resource(door: &Door<'_>, path: &str, pairs: &[Pair<'_>], text: &mut String) {
     if let Some(bucket) = door.host_bucket {
         text.push('/');
         text.push_str(bucket);
     }
-    text.push_str(head.path);
+    text.push_str(path);
     let mut signed: Vec<(&str, Option<&str>)> = pairs
         .iter()
         .filter_map(|pair| {

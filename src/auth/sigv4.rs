@@ -169,7 +169,10 @@ pub(super) fn parse_scope<'r>(door: &Door<'_>, credential: &'r str, wording: Wor
 fn header_time<'r>(head: &Head<'r>) -> Result<(&'r str, Millis)> {
     let sent =
         head.headers.get("x-amz-date").or_else(|| head.headers.get("date")).ok_or_else(missing_date)?;
-    let at = time::parse_basic(sent).or_else(|| time::parse_http_date(sent)).ok_or_else(missing_date)?;
+    let at = time::parse_basic(sent)
+        .or_else(|| time::parse_mail_date(sent))
+        .or_else(|| time::parse_http_date(sent))
+        .ok_or_else(missing_date)?;
     Ok((sent, at))
 }
 
@@ -229,11 +232,11 @@ fn parse_expires(text: &str) -> Result<u64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(query_error("X-Amz-Expires should be a number"));
     }
+    // What ends before it begins is well-formed, and over: the check of the time refuses it.
     if text.starts_with('-') {
-        return Err(query_error("X-Amz-Expires must be non-negative"));
+        return Ok(0);
     }
     match text.parse() {
-        Ok(0) => Err(query_error("X-Amz-Expires must be at least 1 second")),
         Ok(expires_s) if expires_s <= EXPIRES_S_MAX => Ok(expires_s),
         _ => Err(query_error(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be \
@@ -249,7 +252,7 @@ fn check_validity(now: Millis, at: Millis, expires_s: u64) -> Result<()> {
             .field("ServerTime", iso_seconds(now)));
     }
     let expires = at.saturating_add(expires_s * 1000);
-    if now <= expires {
+    if expires_s > 0 && now <= expires {
         return Ok(());
     }
     Err(Error::with_message(Code::AccessDenied, "Request has expired")

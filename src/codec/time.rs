@@ -111,6 +111,40 @@ pub fn parse_http_date(text: &str) -> Option<Millis> {
     time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_millis() as u64)
 }
 
+/// Reads the date of an e-mail header (RFC 5322 section 3.3) as HTTP clients write it: the name of the
+/// day may be wrong or missing, and the zone may be a number. S3 reads the dates of signatures so.
+pub fn parse_mail_date(text: &str) -> Option<Millis> {
+    const MONTHS: [&str; 12] =
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let text = text.split_once(',').map_or(text, |(_, rest)| rest);
+    let words: Vec<&str> = text.split_ascii_whitespace().take(6).collect();
+    let [day, month, year, clock, zone] = words[..] else { return None };
+    let month = MONTHS.iter().position(|name| month.eq_ignore_ascii_case(name))? as u64 + 1;
+    let times: Vec<&str> = clock.split(':').take(4).collect();
+    let [hour, minute, second] = times[..] else { return None };
+    let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let civil = Civil {
+        year: number(year)?,
+        month,
+        day: number(day)?,
+        hour: number(hour)?,
+        minute: number(minute)?,
+        second: number(second)?,
+        milli: 0,
+    };
+    let local = civil.to_millis()?;
+    if ["GMT", "UTC", "UT", "Z"].iter().any(|name| zone.eq_ignore_ascii_case(name)) {
+        return Some(local);
+    }
+    let (sign, digits) = zone.split_at_checked(1)?;
+    let minutes = number(digits.get(..2)?)? * 60 + number(digits.get(2..4)?)?;
+    match (sign, digits.len()) {
+        ("+", 4) => local.checked_sub(minutes * 60_000),
+        ("-", 4) => local.checked_add(minutes * 60_000),
+        _ => None,
+    }
+}
+
 /// Reads `20261122T193000Z`.
 pub fn parse_basic(text: &str) -> Option<Millis> {
     let bytes = text.as_bytes();
@@ -186,6 +220,35 @@ mod tests {
             "1969-12-31T23:59:59Z",
         ] {
             assert_eq!(parse_iso8601(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_of_mail_are_read_with_any_day_name_and_zone() {
+        let at = Some(1_795_375_800_000);
+        for text in [
+            "Sun, 22 Nov 2026 19:30:00 GMT",
+            "Tue, 22 Nov 2026 19:30:00 GMT",
+            "22 nov 2026 19:30:00 utc",
+            "Sun, 22 Nov 2026 19:30:00 -0000",
+            "Sun, 22 Nov 2026 20:30:00 +0100",
+            "Sun, 22 Nov 2026 18:00:00 -0130",
+        ] {
+            assert_eq!(parse_mail_date(text), at, "{text}");
+        }
+        for text in [
+            "",
+            "Bad Date",
+            "Tue, 07 Jul 1950 21:53:04 GMT",
+            "Sun, 31 Feb 2026 19:30:00 GMT",
+            "Sun, 22 Nov 2026 19:30 GMT",
+            "Sun, 22 Nov 2026 19:30:00",
+            "Sun, 22 Nov 2026 19:30:00 EST",
+            "Sun, 22 Nov 2026 19:30:00 +1é",
+            "Sun, +22 Nov 2026 19:30:00 GMT",
+            "Sun, 22 Nov 2026 19:30:00 GMT GMT",
+        ] {
+            assert_eq!(parse_mail_date(text), None, "{text}");
         }
     }
 }

@@ -27,6 +27,11 @@ impl XmlWriter {
         XmlWriter { text }
     }
 
+    /// A piece of a document, to be stored and written with [`XmlWriter::raw`] later.
+    pub fn empty() -> XmlWriter {
+        XmlWriter { text: String::new() }
+    }
+
     /// Opens an element.
     pub fn open(&mut self, name: &str) {
         self.text.push('<');

@@ -140,7 +140,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
         query: query.to_owned(),
         http_1_0: line.http_1_0,
         keep_alive: wants_keep_alive(&headers, line.http_1_0),
-        expects_continue: expects_continue(&headers, line.http_1_0)?,
+        expects_continue: expects_continue(&headers, line.http_1_0),
         framing,
         headers,
     })
@@ -352,16 +352,10 @@ fn wants_keep_alive(headers: &Headers, http_1_0: bool) -> bool {
     keep_alive
 }
 
-fn expects_continue(headers: &Headers, http_1_0: bool) -> Result<bool, Refusal> {
-    let mut expects = false;
-    for value in headers.get_all("expect") {
-        if !value.eq_ignore_ascii_case("100-continue") {
-            return Err(Refusal::ExpectationFailed);
-        }
-        expects = true;
-    }
-    // A client of HTTP/1.0 cannot read an interim response (RFC 9110 section 10.1.1).
-    Ok(expects && !http_1_0)
+/// An expectation that is not known may be ignored (RFC 9110 section 10.1.1), and S3 does. A client of
+/// HTTP/1.0 cannot read an interim response.
+fn expects_continue(headers: &Headers, http_1_0: bool) -> bool {
+    !http_1_0 && headers.get_all("expect").any(|value| value.eq_ignore_ascii_case("100-continue"))
 }
 
 #[cfg(test)]
@@ -567,7 +561,8 @@ mod tests {
     #[test]
     fn only_one_expectation_is_known() {
         assert!(with_fields("Expect: 100-Continue\r\n").unwrap().expects_continue);
-        assert_eq!(with_fields("Expect: 200-ok\r\n").err(), Some(Refusal::ExpectationFailed));
+        assert!(!with_fields("Expect: 200-ok\r\n").unwrap().expects_continue);
+        assert!(!with_fields("Expect:\r\n").unwrap().expects_continue);
     }
 
     #[test]

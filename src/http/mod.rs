@@ -287,6 +287,11 @@ impl Response {
     }
 }
 
+/// The reason phrase of a status; empty for one that S3 does not use.
+pub fn reason(status: u16) -> &'static str {
+    reply::reason(status)
+}
+
 /// Why the engine will not hand a request up. The connection is closed after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -302,8 +307,6 @@ pub enum Refusal {
     UnknownTransferCoding,
     /// A well-formed version other than HTTP/1.0 and HTTP/1.1 (505).
     VersionNotSupported,
-    /// `Expect` with anything but `100-continue` (417).
-    ExpectationFailed,
     /// Too many connections (503).
     TooManyConnections,
 }

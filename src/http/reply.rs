@@ -172,7 +172,7 @@ fn read_full(reader: &mut impl Read, target: &mut [u8]) -> usize {
 }
 
 /// The reason phrases of the statuses that S3 uses; a phrase may be empty (RFC 9112 section 4).
-fn reason(status: u16) -> &'static str {
+pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",

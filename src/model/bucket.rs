@@ -2,12 +2,16 @@
 
 use super::access::{ObjectOwnership, PublicAccessBlock};
 use super::acl::Acl;
+use super::cors::CorsConfiguration;
 use super::lifecycle::LifecycleConfiguration;
 use super::lock::DefaultRetention;
 use super::logging::LoggingConfiguration;
 use super::notification::NotificationConfiguration;
+use super::replication::ReplicationConfiguration;
+use super::website::WebsiteConfiguration;
 use crate::storage::StorageError;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Whether a bucket keeps versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,21 @@ pub struct BucketRecord {
     /// Whether object lock was enabled.
     #[serde(default)]
     pub object_lock: bool,
+    /// Which foreign pages may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsConfiguration>,
+    /// What it does as a website.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub website: Option<WebsiteConfiguration>,
+    /// Where its objects would be replicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<ReplicationConfiguration>,
+    /// The status of transfer acceleration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerate: Option<String>,
+    /// Configurations that are only kept: by sub-resource, by id, the XML inside the root.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurations: BTreeMap<String, BTreeMap<String, String>>,
     /// Its lifecycle rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<LifecycleConfiguration>,

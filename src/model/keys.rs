@@ -93,6 +93,11 @@ pub fn garbage(location: &str, id: &BlobId) -> Vec<u8> {
     [b"g/", location.as_bytes(), b"\0", id.0.as_bytes()].concat()
 }
 
+/// The value of an entry of the to-delete list whose body is still being written: whoever publishes the
+/// body removes the entry in the same commit, whoever clears up after a crash first makes it an ordinary
+/// entry. Only one of the two can succeed.
+pub const RESERVED: &[u8] = b"reserved";
+
 /// The whole to-delete list.
 pub fn all_garbage() -> Range<Vec<u8>> {
     b"g/".to_vec()..b"g0".to_vec()

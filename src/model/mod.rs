@@ -12,6 +12,7 @@ pub mod access;
 pub mod acl;
 pub mod bucket;
 pub mod codec;
+pub mod cors;
 pub mod keys;
 pub mod lifecycle;
 pub mod listing;
@@ -20,6 +21,8 @@ pub mod logging;
 pub mod multipart;
 pub mod notification;
 pub mod object;
+pub mod replication;
+pub mod website;
 
 /// A valid bucket name (S3 user guide, "General purpose bucket naming rules").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -100,6 +100,9 @@ pub struct ObjectDetail {
     /// The checksum in base64, with `-N` when composite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
+    /// `PENDING` when the bucket's replication configuration was for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_status: Option<String>,
 }
 
 /// One version of a key.

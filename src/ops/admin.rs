@@ -4,15 +4,65 @@
 
 use super::service::Service;
 use crate::codec::uri::Query;
+use crate::config::Backend;
 use crate::http::{Method, Response, ResponseBody};
 use crate::lifecycle;
 use crate::notifications::EVENTS_POLLED_MAX;
+use crate::storage::{BlobStore, Health};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-/// `/live` and `/ready`: 200 when requests would succeed.
-pub fn health(service: &Service) -> Response {
-    let healthy = [service.meta.health(), service.blobs.health()].iter().all(|health| health.code == 200);
+/// `/live`: 200 when this process would serve requests. With data backend `multiple` a store that is away
+/// does not count: starting this process anew would not bring it back.
+pub fn live(service: &Service) -> Response {
+    let bodies = service.config.data == Backend::Multiple || service.blobs.health().code == 200;
+    let healthy = bodies && service.meta.health().code == 200;
     json(if healthy { 200 } else { 503 }, "{}")
+}
+
+/// `/ready`: fails when records or all stores of bodies are away.
+pub fn ready(service: &Service) -> Response {
+    let bodies = bodies_health(service).iter().any(|(_, health)| health.code == 200);
+    let healthy = bodies && service.meta.health().code == 200;
+    json(if healthy { 200 } else { 503 }, "{}")
+}
+
+/// What each store of bodies says of itself: with data backend `multiple` one entry for each location.
+/// A store that several locations share is asked once, and all are asked at the same time.
+fn bodies_health(service: &Service) -> Vec<(String, Health)> {
+    let name = match service.config.data {
+        Backend::Memory => "mem",
+        Backend::File => "file",
+        Backend::Multiple => return locations_health(service),
+    };
+    vec![(name.to_owned(), service.blobs.health())]
+}
+
+fn locations_health(service: &Service) -> Vec<(String, Health)> {
+    let mut stores: Vec<(&Arc<dyn BlobStore>, Vec<&String>)> = Vec::new();
+    for (name, blobs) in &service.locations {
+        match stores.iter_mut().find(|(known, _)| Arc::ptr_eq(known, blobs)) {
+            Some((_, names)) => names.push(name),
+            None => stores.push((blobs, vec![name])),
+        }
+    }
+    let mut entries: Vec<(String, Health)> = std::thread::scope(|scope| {
+        let mut asked = Vec::with_capacity(stores.len());
+        for (blobs, names) in stores {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, || blobs.health());
+            asked.push((names, thread));
+        }
+        let mut entries = Vec::new();
+        for (names, thread) in asked {
+            let health = thread.ok().and_then(|thread| thread.join().ok());
+            let failed = || Health { code: 500, message: "the check could not be made".to_owned() };
+            let health = health.unwrap_or_else(failed);
+            entries.extend(names.into_iter().map(|name| (name.clone(), health.clone())));
+        }
+        entries
+    });
+    entries.sort_by(|one, other| one.0.cmp(&other.0));
+    entries
 }
 
 /// Everything under `/_/`.
@@ -69,24 +119,19 @@ fn report(report: &impl serde::Serialize) -> Response {
 
 /// The answer with an entry per backend; 500 if any of them fails.
 fn deep(service: &Service) -> Response {
-    let entries = [
-        (service.config.data.as_str(), service.blobs.health()),
-        (
-            if service.config.metadata == crate::config::Backend::Memory {
-                "memorybucket"
-            } else {
-                "bucketfile"
-            },
-            service.meta.health(),
-        ),
-    ];
+    let records = match service.config.metadata {
+        Backend::Memory => "memorybucket",
+        _ => "bucketfile",
+    };
+    let mut entries = bodies_health(service);
+    entries.push((records.to_owned(), service.meta.health()));
     let mut body = serde_json::Map::new();
     for (name, health) in &entries {
         let mut entry = serde_json::Map::new();
         let key = if health.code == 200 { "message" } else { "error" };
         entry.insert("code".to_owned(), health.code.into());
         entry.insert(key.to_owned(), health.message.clone().into());
-        body.insert((*name).to_owned(), entry.into());
+        body.insert(name.clone(), entry.into());
     }
     body.insert("vaultMem".to_owned(), serde_json::json!({ "code": 200, "message": "OK" }));
     body.insert(

@@ -189,7 +189,7 @@ fn parse_location(body: &[u8]) -> Result<Option<String>> {
 }
 
 /// Whether a name has the form of an AWS region: `eu-west-1`, `us-gov-east-1`, or the old `EU`.
-fn is_region(name: &str) -> bool {
+pub fn is_region(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     let letters = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
     match parts.split_last() {

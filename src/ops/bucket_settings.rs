@@ -51,10 +51,6 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 
 /// What S3 answers for a setting that was never made.
 enum Unset {
-    /// An error.
-    Error(Code),
-    /// An empty document of this root.
-    Empty(&'static str),
     /// A document with this content.
     Document(&'static str, &'static str),
 }
@@ -62,21 +58,8 @@ enum Unset {
 /// Sub-resources that are answered from this table.
 #[rustfmt::skip]
 static UNSET: &[(&str, Unset)] = &[
-    ("accelerate", Unset::Empty("AccelerateConfiguration")),
-    ("cors", Unset::Error(Code::NoSuchCORSConfiguration)),
     ("encryption", Unset::Document("ServerSideEncryptionConfiguration",
         "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule>")),
-    ("replication", Unset::Error(Code::ReplicationConfigurationNotFoundError)),
-    ("website", Unset::Error(Code::NoSuchWebsiteConfiguration)),
-];
-
-/// Sub-resources that are lists of configurations with ids.
-#[rustfmt::skip]
-static UNSET_LISTS: &[(&str, &str)] = &[
-    ("analytics", "ListBucketAnalyticsConfigurationsResult"),
-    ("intelligent-tiering", "ListBucketIntelligentTieringConfigurationsOutput"),
-    ("inventory", "ListInventoryConfigurationsResult"),
-    ("metrics", "ListMetricsConfigurationsResult"),
 ];
 
 /// Answers a read of a setting that was never made, as S3 does.
@@ -87,15 +70,7 @@ pub fn get_unset(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         xml.raw(content);
         Ok(xml_response(200, xml.end(root)))
     };
-    if let Some((_, root)) = UNSET_LISTS.iter().find(|(name, _)| *name == sub) {
-        return match ctx.param("id") {
-            Some(_) => Err(Code::NoSuchConfiguration.into()),
-            None => document(root, "<IsTruncated>false</IsTruncated>"),
-        };
-    }
     match UNSET.iter().find(|(name, _)| *name == sub).map(|(_, unset)| unset) {
-        Some(Unset::Error(code)) => Err(Error::new(*code).field("BucketName", ctx.bucket_name().as_str())),
-        Some(Unset::Empty(root)) => document(root, ""),
         Some(Unset::Document(root, content)) => document(root, content),
         None => Err(Code::NotImplemented.into()),
     }

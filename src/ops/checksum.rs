@@ -13,8 +13,16 @@ use crate::error::{Code, Error, Result};
 use crate::http::Headers;
 
 const VALUE_PREFIX: &str = "x-amz-checksum-";
+/// What the AWS SDKs say about the value, or about the trailer, beside it.
+const SDK_ALGORITHM: &str = "x-amz-sdk-checksum-algorithm";
 /// Fields that begin like a value and are none.
 const NOT_VALUES: [&str; 3] = ["x-amz-checksum-algorithm", "x-amz-checksum-type", "x-amz-checksum-mode"];
+
+/// Whether a header field, in lower case, describes the bytes of the body that it stands before.
+pub fn is_of_body(name: &str) -> bool {
+    let value = name.starts_with(VALUE_PREFIX) && !NOT_VALUES.contains(&name);
+    value || name == SDK_ALGORITHM
+}
 
 /// What a request promises about its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,15 +85,14 @@ impl BodyChecksums {
 
     /// `x-amz-sdk-checksum-algorithm` says nothing new, and must say what the rest says.
     fn check_sdk_algorithm(&self, headers: &Headers) -> Result<()> {
-        const FIELD: &str = "x-amz-sdk-checksum-algorithm";
-        let Some(name) = headers.get(FIELD) else { return Ok(()) };
-        let named = ChecksumAlgorithm::parse(name).ok_or_else(|| invalid_value(FIELD))?;
+        let Some(name) = headers.get(SDK_ALGORITHM) else { return Ok(()) };
+        let named = ChecksumAlgorithm::parse(name).ok_or_else(|| invalid_value(SDK_ALGORITHM))?;
         match self.algorithm() {
             None => Err(invalid(
                 "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or \
                  x-amz-trailer headers were found.",
             )),
-            Some(algorithm) if algorithm != named => Err(invalid_value(FIELD)),
+            Some(algorithm) if algorithm != named => Err(invalid_value(SDK_ALGORITHM)),
             Some(_) => Ok(()),
         }
     }

@@ -228,6 +228,9 @@ pub fn push(response: &mut Response, detail: &ObjectDetail) {
     for (name, value) in &detail.headers {
         response.push_header(name.clone(), value.clone());
     }
+    if let Some(status) = &detail.replication_status {
+        response.push_header("x-amz-replication-status", status.clone());
+    }
     for (name, value) in &detail.metadata {
         response.push_header(format!("{USER_PREFIX}{name}"), value.clone());
     }

@@ -30,10 +30,12 @@ pub mod bucket_settings;
 pub mod checksum;
 pub mod condition_keys;
 pub mod conditions;
+pub mod cors;
 pub mod internal;
 pub mod lifecycle;
 pub mod list;
 pub mod list_uploads;
+pub mod location;
 pub mod logging;
 pub mod metadata;
 pub mod multipart;
@@ -45,13 +47,18 @@ pub mod object_lock;
 pub mod object_put;
 pub mod object_update;
 pub mod ownership;
+pub mod post_object;
 pub mod public_access;
 pub mod range;
 pub mod request_payment;
+pub mod schema;
 pub mod service;
+pub mod stored_settings;
 pub mod table;
 pub mod tagging;
 pub mod target;
+pub mod website;
+pub mod website_serving;
 
 /// What an operation is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

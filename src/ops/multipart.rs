@@ -13,7 +13,7 @@ use super::object_put::{
     require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::{Context, access, lifecycle, metadata, read_small_body, xml_response};
+use super::{Context, access, lifecycle, location, metadata, read_small_body, xml_response};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::xml_writer::XmlWriter;
@@ -37,6 +37,7 @@ const OBJECT_BYTES_MAX: u64 = 50 * 1_000_000_000_000;
 /// CreateMultipartUpload.
 pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let checksum = MultipartChecksum::from_headers(ctx.headers)?;
+    let detail = metadata::read(ctx)?;
     let (initiator, initiator_name) = initiator(ctx.identity);
     let upload = UploadRecord {
         created_ms: ctx.now,
@@ -45,8 +46,8 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         initiator_name,
         storage_class: metadata::storage_class(ctx)?,
         checksum: checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
-        detail: metadata::read(ctx)?,
-        location: String::new(),
+        location: location::of_new_object(ctx, &detail.metadata)?,
+        detail,
     };
     let id = SortedId::new(ctx.now, None);
     let mut bucket = ctx.bucket.clone();
@@ -158,6 +159,7 @@ fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Rece
         for (id, bytes) in &received.inline {
             batch.put(keys::inline_body(id), bytes.clone());
         }
+        ctx.service.publish_in(&mut batch, &part.pieces)?;
         ctx.service.discard_in(&mut batch, &replaced);
         if ctx.service.commit(batch)? == Outcome::Committed {
             ctx.service.discarded(replaced);
@@ -474,9 +476,17 @@ fn unused_pieces(stored: &[(u16, Vec<u8>)], chosen: &[(u16, PartRecord)]) -> Vec
         .collect()
 }
 
-/// AbortMultipartUpload.
+/// AbortMultipartUpload. An unknown upload is `NoSuchUpload`, as at S3, but fine in a bucket whose
+/// location has `legacyAwsBehavior` off, as it is at Scality S3 Server.
 pub fn abort(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    let (id, _, _) = find_upload(ctx)?;
+    let found = find_upload(ctx);
+    if let Err(error) = &found
+        && error.code() == Code::NoSuchUpload
+        && location::is_not_legacy(&ctx.service.config, &ctx.bucket().record.location)
+    {
+        return Ok(Response::new(204));
+    }
+    let (id, _, _) = found?;
     abort_upload(ctx, ctx.bucket_name(), ctx.key().as_str(), id)?;
     Ok(Response::new(204))
 }

@@ -12,7 +12,7 @@ use super::object_put::{
     NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_found_version_id, receive_copy,
 };
 use super::service::{Bucket, no_such_bucket};
-use super::{Context, access, acl, lifecycle, metadata, object_lock, range, xml_response};
+use super::{Context, access, acl, lifecycle, location, metadata, object_lock, range, xml_response};
 use crate::codec::digest::{Checksum, ChecksumType};
 use crate::codec::time::iso8601;
 use crate::codec::xml_writer::XmlWriter;
@@ -126,11 +126,12 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     })?;
     let source = &found.record;
     let mut detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
+    let location = location::of_new_object(ctx, &detail.metadata)?;
     if !replace_tags && !detail.tags.is_empty() {
         access::may_write_tags(ctx, &detail.tags)?;
     }
     let algorithm = algorithm.or(source.head.checksum.map(|(algorithm, _)| algorithm));
-    let received = receive_copy(ctx, &mut reader, length, algorithm, "")?;
+    let received = receive_copy(ctx, &mut reader, length, algorithm, &location)?;
     detail.pieces = received.pieces();
     detail.checksum = received.checksum.as_ref().map(Checksum::to_base64);
     let version = NewVersion {
@@ -170,6 +171,7 @@ fn new_detail(
     } else {
         detail.headers = source.headers.clone();
         detail.metadata = source.metadata.clone();
+        take_over_location(&mut detail.metadata, metadata::read_user(ctx.headers)?);
         // A redirect belongs to the place, not to the content: it is set anew or not at all.
         detail.headers.retain(|(name, _)| name != metadata::REDIRECT_HEADER);
         let own = metadata::read_system(ctx.headers)?;
@@ -181,6 +183,15 @@ fn new_detail(
         _ => source.tags.clone(),
     };
     Ok(detail)
+}
+
+/// The one user metadata of the request that counts even where the source's is copied: where to put the
+/// copy.
+fn take_over_location(copied: &mut Vec<(String, String)>, own: Vec<(String, String)>) {
+    if let Some(wanted) = own.into_iter().find(|(name, _)| name == location::METADATA_NAME) {
+        copied.retain(|(name, _)| name != location::METADATA_NAME);
+        copied.push(wanted);
+    }
 }
 
 /// Reads a directive: whether it says `REPLACE`.

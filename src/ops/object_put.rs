@@ -4,13 +4,14 @@
 use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, lifecycle, metadata, object_lock, ownership};
+use super::{Context, lifecycle, location, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, DigestReader, Expectation};
 use crate::codec::hex;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
+use crate::model::replication::PENDING;
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::notifications::{self, Stage};
 use crate::storage::{Batch, BlobHint, BlobId, Expect, Outcome, Visit, WriteError};
@@ -26,7 +27,16 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let message = "This operation does not accept a version-id.";
         return Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message));
     }
+    create(ctx, body)
+}
+
+/// Stores an object as the headers of the request describe it, and answers as PutObject does.
+///
+/// # Errors
+/// What the headers mean, and as [`receive`] and [`commit_version`].
+pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let mut detail = metadata::read(ctx)?;
+    let location = location::of_new_object(ctx, &detail.metadata)?;
     let storage_class = metadata::storage_class(ctx)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
     object_lock::require_digest(ctx, &detail, &checks)?;
@@ -34,7 +44,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     // A condition that fails already is not worth the upload; it is decided again at the commit.
     check_now(ctx, &condition)?;
     let algorithm = checks.algorithm();
-    let received = receive(ctx, body, checks, algorithm, "")?;
+    let received = receive(ctx, body, checks, algorithm, &location)?;
     detail.pieces = received.pieces();
     detail.checksum = received.checksum.as_ref().map(Checksum::to_base64);
     let version = NewVersion {
@@ -213,12 +223,26 @@ pub fn store(
         length,
     };
     let mut whole = head.as_slice().chain(reader);
-    let written = blobs.write(&mut whole, &hint).map_err(|error| match error {
+    let written = match blobs.reserve(&hint) {
+        None => blobs.write(&mut whole, &hint),
+        Some(id) => {
+            let piece = Piece { id, size: 0, inline: false, location: location.to_owned() };
+            ctx.service.reserve(&piece)?;
+            let written = blobs.write_reserved(&piece.id, &mut whole, &hint);
+            if written.as_ref().map_or(true, |written| written.size == 0) {
+                ctx.service.drop_unnamed(&[piece]);
+            }
+            written
+        }
+    };
+    let written = written.map_err(|error| match error {
         WriteError::Body(error) => Error::from_body(error),
         WriteError::Store(error) => store_error(error).close(),
     })?;
     if written.size == 0 {
-        let _ = blobs.delete(&written.id);
+        if blobs.lists() {
+            let _ = blobs.delete(&written.id);
+        }
         return Ok((None, Vec::new()));
     }
     let piece = Piece { id: written.id, size: written.size, inline: false, location: location.to_owned() };
@@ -259,8 +283,11 @@ pub fn commit_version(
     decide: &mut Decide<'_>,
 ) -> Result<ObjectRecord> {
     let pieces = version.detail.pieces.clone();
-    commit_version_with(ctx, key, version, &mut |current, _| decide(current))
-        .inspect_err(|_| ctx.service.drop_unnamed(&pieces))
+    let mut decide = |current: Option<&ObjectRecord>, batch: &mut Batch| {
+        decide(current)?;
+        ctx.service.publish_in(batch, &pieces)
+    };
+    commit_version_with(ctx, key, version, &mut decide).inspect_err(|_| ctx.service.drop_unnamed(&pieces))
 }
 
 /// Publishes a version: one atomic commit in which the record appears, the version it replaces moves
@@ -294,6 +321,7 @@ pub fn commit_version_with(
         record.head.id = SortedId::new(ctx.now, previous.map(|head| head.id));
         record.head.modified_ms = ctx.now.max(previous.map_or(0, |head| head.modified_ms));
         record.head.null_version = bucket.record.versioning != Versioning::Enabled;
+        record.detail.replication_status = replication_status(&bucket, key, &record);
         if !version.delete_marker {
             let default = bucket.record.default_retention.map(|it| it.starting(record.head.modified_ms));
             record.detail.lock.retention = own_retention.or(default);
@@ -311,6 +339,12 @@ pub fn commit_version_with(
         }
     }
     Err(Code::OperationAborted.into())
+}
+
+/// Delete markers are not marked: whether they are replicated shows on nothing.
+fn replication_status(bucket: &Bucket, key: &ObjectKey, record: &ObjectRecord) -> Option<String> {
+    let replication = bucket.record.replication.as_ref().filter(|_| !record.head.delete_marker)?;
+    replication.applies(key.as_str(), &record.detail.tags).then(|| PENDING.to_owned())
 }
 
 fn record_of(version: &NewVersion) -> ObjectRecord {

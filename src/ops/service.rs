@@ -204,15 +204,62 @@ impl Service {
         pieces.into_iter().filter(|piece| !piece.inline).for_each(|piece| (self.discard)(piece));
     }
 
+    /// Puts a body that is about to be written on the to-delete list, marked as reserved.
+    ///
+    /// # Errors
+    /// As [`store_error`].
+    pub fn reserve(&self, piece: &Piece) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put(keys::garbage(&piece.location, &piece.id), keys::RESERVED);
+        self.commit(batch).map(|_| ())
+    }
+
+    /// Adds to the batch that publishes bodies the end of their reservations.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable` when one is gone: somebody has taken the body for a left-over.
+    pub fn publish_in(&self, batch: &mut Batch, pieces: &[Piece]) -> Result<()> {
+        for piece in pieces.iter().filter(|piece| self.is_reserved(piece)) {
+            let key = keys::garbage(&piece.location, &piece.id);
+            if self.meta.get(&key).map_err(store_error)?.as_deref() != Some(keys::RESERVED) {
+                let cause = format!("the reservation of {} is gone", piece.id.0);
+                return Err(Error::new(Code::ServiceUnavailable).cause(cause));
+            }
+            batch.expect(key.clone(), Some(keys::RESERVED.to_vec()));
+            batch.remove(key);
+        }
+        Ok(())
+    }
+
+    fn is_reserved(&self, piece: &Piece) -> bool {
+        !piece.inline && self.blobs_of(&piece.location).is_ok_and(|blobs| !blobs.lists())
+    }
+
     /// Removes bodies that no record ever named, after a failed write. What cannot be removed now is
-    /// left to the sweep.
+    /// left to the sweep; a reserved body becomes an ordinary entry of the to-delete list.
     pub fn drop_unnamed(&self, pieces: &[Piece]) {
         for piece in pieces.iter().filter(|piece| !piece.inline) {
-            if let Ok(blobs) = self.blobs_of(&piece.location) {
+            if self.is_reserved(piece) {
+                let key = keys::garbage(&piece.location, &piece.id);
+                if unreserve(&*self.meta, key).is_ok_and(|outcome| outcome == Outcome::Committed) {
+                    (self.discard)(piece.clone());
+                }
+            } else if let Ok(blobs) = self.blobs_of(&piece.location) {
                 let _ = blobs.delete(&piece.id);
             }
         }
     }
+}
+
+/// Makes a reserved entry of the to-delete list an ordinary one, unless its body has been published.
+///
+/// # Errors
+/// What the store says.
+pub fn unreserve(meta: &dyn MetaStore, entry: Vec<u8>) -> std::result::Result<Outcome, StorageError> {
+    let mut batch = Batch::new();
+    batch.expect(entry.clone(), Some(keys::RESERVED.to_vec()));
+    batch.put(entry, Vec::new());
+    meta.commit(batch)
 }
 
 /// `NoSuchBucket` with the bucket's name.

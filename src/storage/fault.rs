@@ -174,6 +174,10 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
         self.inner.list(visit)
     }
 
+    fn lists(&self) -> bool {
+        self.inner.lists()
+    }
+
     fn inline_max(&self) -> usize {
         self.inner.inline_max()
     }

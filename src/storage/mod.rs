@@ -23,6 +23,9 @@ pub mod journal;
 pub mod layout;
 pub mod memory;
 pub mod recent;
+pub mod remote;
+pub mod s3_upstream;
+pub mod sproxyd;
 pub mod sweep;
 
 /// How much a write promises when it returns.
@@ -167,6 +170,28 @@ pub trait BlobStore: Send + Sync {
     /// Calls `visit` with every stored id, in no order, for the sweep and the check. Stores that
     /// cannot enumerate (remote ones) visit nothing.
     fn list(&self, visit: &mut dyn FnMut(BlobId)) -> Result<()>;
+
+    /// Whether `list` visits every body. Where it does not, nothing can be swept, so bodies are
+    /// written under names that were made durable first: [`BlobStore::reserve`].
+    fn lists(&self) -> bool {
+        true
+    }
+
+    /// Chooses the name of a body before it is written, in stores that do not list.
+    fn reserve(&self, _hint: &BlobHint<'_>) -> Option<BlobId> {
+        None
+    }
+
+    /// [`BlobStore::write`] under a name that [`BlobStore::reserve`] chose. If it fails, a body of
+    /// that name may or may not be there: the caller deletes it.
+    fn write_reserved(
+        &self,
+        _id: &BlobId,
+        body: &mut dyn Read,
+        hint: &BlobHint<'_>,
+    ) -> std::result::Result<WrittenBlob, WriteError> {
+        self.write(body, hint)
+    }
 
     /// Bodies up to this many bytes may be kept as records in the [`MetaStore`] instead, where they
     /// cost no sync of their own. 0 when everything must go through `write`.

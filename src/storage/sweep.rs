@@ -2,7 +2,9 @@
 //!
 //! Two ways lead there. [`DeleteQueue`] removes what a commit has just replaced: the commit writes a
 //! record that names the old body, the queue removes first the body and then that record, and after a
-//! crash the records that are left are fed to the queue again. [`sweep_orphans`] removes what a crash
+//! crash the records that are left are fed to the queue again. There is one queue for each store, and
+//! that of a remote store, which may be away for hours, neither holds up writers nor the end of the
+//! process. [`sweep_orphans`] removes what a crash
 //! left before any record named it.
 
 use super::{Batch, BlobId, BlobStore, MetaStore, Result};
@@ -27,6 +29,9 @@ pub struct DeleteQueue {
     sender: Option<Sender<Entry>>,
     failed: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
+    /// The store is a remote one: what does not fit or cannot be finished is left to the next start.
+    remote: bool,
+    leave: Arc<AtomicBool>,
 }
 
 impl DeleteQueue {
@@ -35,15 +40,22 @@ impl DeleteQueue {
         let (sender, entries) = bounded(DELETES_WAITING_MAX);
         let failed = Arc::new(AtomicU64::new(0));
         let failures = Arc::clone(&failed);
-        let run = move || delete_all(&*blobs, &*meta, &entries, &failures);
+        let (remote, leave) = (!blobs.lists(), Arc::new(AtomicBool::new(false)));
+        let leaving = Arc::clone(&leave);
+        let run = move || delete_all(&*blobs, &*meta, &entries, &failures, &leaving);
         let thread = std::thread::Builder::new().name("delete".into()).spawn(run)?;
-        Ok(DeleteQueue { sender: Some(sender), failed, thread: Some(thread) })
+        Ok(DeleteQueue { sender: Some(sender), failed, thread: Some(thread), remote, leave })
     }
 
     /// Adds a body whose record, under `record_key`, has been committed. Waits while the queue is
-    /// full, which keeps writers from outrunning the disk.
+    /// full, which keeps writers from outrunning the disk. A full queue of a remote store does not take
+    /// it: the record stays.
     pub fn push(&self, id: BlobId, record_key: Vec<u8>) {
         if let Some(sender) = &self.sender {
+            if self.remote {
+                let _ = sender.try_send((id, record_key));
+                return;
+            }
             // The thread only ends after the sender; if it has panicked, the record stays, and the
             // next start feeds it to the queue again.
             let _ = sender.send((id, record_key));
@@ -57,8 +69,9 @@ impl DeleteQueue {
 }
 
 impl Drop for DeleteQueue {
-    /// Finishes what is in the queue.
+    /// Finishes what is in the queue; of a remote store's only what has begun.
     fn drop(&mut self) {
+        self.leave.store(self.remote, Ordering::Release);
         self.sender = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -66,11 +79,20 @@ impl Drop for DeleteQueue {
     }
 }
 
-fn delete_all(blobs: &dyn BlobStore, meta: &dyn MetaStore, entries: &Receiver<Entry>, failed: &AtomicU64) {
+fn delete_all(
+    blobs: &dyn BlobStore,
+    meta: &dyn MetaStore,
+    entries: &Receiver<Entry>,
+    failed: &AtomicU64,
+    leave: &AtomicBool,
+) {
     while let Ok(first) = entries.recv() {
         let more = entries.try_iter().take(DELETES_TOGETHER_MAX - 1);
         let mut done = Batch::new();
         for (id, record_key) in std::iter::once(first).chain(more) {
+            if leave.load(Ordering::Acquire) {
+                break;
+            }
             match blobs.delete(&id) {
                 Ok(()) => done.remove(record_key),
                 Err(_) => _ = failed.fetch_add(1, Ordering::Relaxed),

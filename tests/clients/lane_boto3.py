@@ -372,7 +372,7 @@ def addressing_styles():
             for version in ("s3v4", "s3"):
                 with step(f"addressing style {style}, signature version {version}"):
                     s3 = client(f"http://localhost:{f.PORT}", addressing_style=style, signature_version=version)
-                    key = f"style/{style} + {version}"
+                    key = f"style/{style}/{version}/+"
                     put(key, b"style", s3=s3)
                     same("content", get(key, s3=s3), b"style")
                     same("listed", listed(s3=s3, Prefix=key), [key])

@@ -27,6 +27,8 @@ CLIENTS = ROOT / ".clients"
 VENV = CLIENTS / "venv"
 NODE = CLIENTS / "node"
 
+# Nothing of the user's own settings reaches the server.
+SERVER_ENVIRONMENT = {"PATH": os.environ.get("PATH", "")}
 ACCESS_KEY, SECRET_KEY, REGION = "accessKey1", "verySecretKey1", "us-east-1"
 BACKENDS = ("mem", "file")
 LANE_TIMEOUT_S = 600
@@ -201,7 +203,7 @@ class Server:
                  "--metadata-path", folder / "metadata", "--sync", "none"]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([str(w) for w in words], stdout=log, stderr=subprocess.STDOUT,
-                                            stdin=subprocess.DEVNULL, cwd=folder)
+                                            stdin=subprocess.DEVNULL, cwd=folder, env=SERVER_ENVIRONMENT)
         self.endpoint = self.wait_for_endpoint()
 
     def wait_for_endpoint(self):

@@ -1,9 +1,10 @@
 //! A server on a port of its own for each test and backend, and a client that signs.
 //!
-//! `for_each_backend(|server| ...)` runs a test on memory and on files. `server.put("/b/k", body)` and
+//! `for_each_backend(|server| ...)` runs a test on memory and on files, and on request on remote stores. `server.put("/b/k", body)` and
 //! its siblings sign as Bart (`accessKey1`); `server.as_lisa()` gives the other account,
 //! `server.anonymous()` nobody. A [`Reply`] knows its status, headers, body and S3 error code.
 
+use super::stand_in::sproxyd::{Node, Ring};
 use s3pail::auth::Head;
 use s3pail::auth::sigv4::Signer;
 use s3pail::codec::hex;
@@ -12,6 +13,8 @@ use s3pail::http::{Headers, Method};
 use s3pail::log::Log;
 use s3pail::ops::service::Service;
 use s3pail::server::Server;
+use serde_json::{Value, json};
+use std::any::Any;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -63,17 +66,39 @@ pub struct TestServer {
     server: Option<Server>,
     client: Client,
     folder: Option<Folder>,
+    /// What the server's locations live in.
+    companions: Vec<Box<dyn Any + Send + Sync>>,
     /// What the backend is called in failures.
     pub backend: &'static str,
 }
 
-/// Runs a test on every backend, with the backend's name in a failure.
+type Start = fn() -> TestServer;
+
+/// What starts a server on each backend. The first two are run always, the others where
+/// `S3PAIL_TEST_BACKENDS` asks for them.
+const BACKENDS: [(&str, Start); 5] = [
+    ("memory", TestServer::memory),
+    ("file", TestServer::file),
+    ("multiple", TestServer::multiple),
+    ("scality", TestServer::scality),
+    ("aws_s3", TestServer::aws_s3),
+];
+
+/// Runs a test on every backend, with the backend's name in a failure. `S3PAIL_TEST_BACKENDS` chooses
+/// others than memory and files: `all`, or names with commas between them.
 #[track_caller]
 pub fn for_each_backend(test: impl Fn(&TestServer)) {
-    for start in [TestServer::memory, TestServer::file] {
-        let server = start();
-        eprintln!("backend: {}", server.backend);
-        test(&server);
+    let wanted = std::env::var("S3PAIL_TEST_BACKENDS").unwrap_or_else(|_| "memory,file".to_owned());
+    let wanted: Vec<&str> = wanted.split(',').collect();
+    for name in &wanted {
+        let known = *name == "all" || BACKENDS.iter().any(|(known, _)| known == name);
+        assert!(known, "S3PAIL_TEST_BACKENDS: no backend {name:?}");
+    }
+    for (name, start) in BACKENDS {
+        if wanted.contains(&"all") || wanted.contains(&name) {
+            eprintln!("backend: {name}");
+            test(&start());
+        }
     }
 }
 
@@ -89,11 +114,59 @@ impl TestServer {
         TestServer::start("file", file_config(&folder), Some(folder))
     }
 
+    /// Locations in memory and in files; buckets are in files unless they say otherwise.
+    pub fn multiple() -> TestServer {
+        TestServer::with_location("multiple", "file", json!({}), Vec::new())
+    }
+
+    /// Everything on a RING of two nodes.
+    pub fn scality() -> TestServer {
+        let ring = Arc::new(Ring::default());
+        let nodes = [Node::start(&ring), Node::start(&ring)];
+        let bootstrap: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
+        let details = json!({ "connector": { "sproxyd": { "bootstrap": bootstrap, "chordCos": 3 } } });
+        TestServer::with_location(
+            "scality",
+            "scality",
+            details,
+            vec![Box::new(Checked(ring)), Box::new(nodes)],
+        )
+    }
+
+    /// Everything in a bucket of a second server.
+    pub fn aws_s3() -> TestServer {
+        let remote = TestServer::memory();
+        remote.bucket("remote");
+        let details = json!({
+            "awsEndpoint": remote.address().to_string(), "https": false, "bucketName": "remote",
+            "credentials": { "accessKey": "accessKey1", "secretKey": "verySecretKey1" },
+        });
+        TestServer::with_location("aws_s3", "aws_s3", details, vec![Box::new(remote)])
+    }
+
+    /// A server whose data backend is `multiple` and whose `us-east-1` is of this type.
+    fn with_location(
+        backend: &'static str,
+        kind: &str,
+        details: Value,
+        companions: Vec<Box<dyn Any + Send + Sync>>,
+    ) -> TestServer {
+        let folder = Folder::new();
+        let mut config =
+            Config { data: Backend::Multiple, metadata: Backend::Memory, ..file_config(&folder) };
+        let location = config.locations.get_mut("us-east-1").unwrap();
+        location.kind = kind.to_owned();
+        location.details = details.as_object().unwrap().clone();
+        let mut server = TestServer::start(backend, config, Some(folder));
+        server.companions = companions;
+        server
+    }
+
     /// A server of a given configuration.
     pub fn start(backend: &'static str, config: Config, folder: Option<Folder>) -> TestServer {
         let server = Server::start(config, Arc::new(Log::off())).unwrap();
         let client = Client::new(server.addresses()[0], Some(("accessKey1", "verySecretKey1")));
-        TestServer { server: Some(server), client, folder, backend }
+        TestServer { server: Some(server), client, folder, companions: Vec::new(), backend }
     }
 
     /// Stops the server and starts it again on the same files.
@@ -143,6 +216,18 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
             let _ = server.stop(DEADLINE);
+        }
+        self.companions.clear();
+    }
+}
+
+/// A RING that is asked at the end whether the protocol was kept.
+struct Checked(Arc<Ring>);
+
+impl Drop for Checked {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.check();
         }
     }
 }

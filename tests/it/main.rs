@@ -5,20 +5,28 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness; // a server per backend and a signing client
+mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
+mod cors; // what a page of another origin may see
 mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
+mod locations; // where bytes go
 mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod object_lock; // retention, legal hold, and what they forbid
+mod post_object; // uploads from HTML forms
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
+mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
+mod sproxyd; // a RING as a location, and its failures
 mod storage; // the conformance suite of the backends
+mod stored_settings; // settings that are only kept
 mod tagging; // tags of buckets and objects
 mod versioning; // versions, delete markers, the null version
+mod website; // pages for people

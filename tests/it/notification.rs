@@ -3,7 +3,7 @@
 use crate::harness::{DEADLINE, Folder, Reply, TestServer, for_each_backend, wait_until};
 use s3pail::config::{Backend, Config};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};

@@ -115,7 +115,6 @@ impl Handler for Shared {
             Refusal::RequestLineTooLong => 414,
             Refusal::UnknownTransferCoding => 501,
             Refusal::VersionNotSupported => 505,
-            Refusal::ExpectationFailed => 417,
             Refusal::TooManyConnections => 503,
         };
         let text = format!("{refusal:?}");
@@ -573,7 +572,6 @@ fn malformed_headers_are_answered_and_closed() {
     }
     server.check_refused(b"GET / HTTP/1.1\r\n\r\n", 400);
     server.check_refused(b"GET / HTTP/1.1\r\nHost: h\r\nx-amz-meta-a: \xff\r\n\r\n", 400);
-    server.check_refused(b"GET / HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n", 417);
     let many = "a: b\r\n".repeat(100);
     server.check_refused(format!("GET / HTTP/1.1\r\nHost: h\r\n{many}\r\n").as_bytes(), 400);
     let long = "b".repeat(3 << 20);

@@ -73,6 +73,21 @@ fn a_presigned_url_is_good_for_what_it_was_made_for() {
     anonymous.get(&format!("/abc/k?{too_long}")).expect_error(400, "AuthorizationQueryParametersError");
 }
 
+/// The AWS SDK for JavaScript v3 presigns uploads with the checksum of an empty body.
+#[test]
+fn a_presigned_checksum_binds_nobody() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    let mut headers = Headers::new();
+    headers.push("host", &server.address().to_string());
+    let query = "x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32&x-amz-meta-a=b";
+    let head = Head { method: Method::Put, path: "/abc/k", query, headers: &headers };
+    let url = format!("/abc/k?{}", BART.presign(now(), 60, &head));
+    server.anonymous().put(&url, b"not empty").expect(200);
+    let reply = server.get("/abc/k").expect(200);
+    assert_eq!((reply.text().as_str(), reply.header("x-amz-meta-a")), ("not empty", Some("b")));
+}
+
 /// BI-114 to BI-130 in outline: framing never reaches the object, and a wrong frame stores nothing.
 #[test]
 fn framed_bodies_are_unframed_and_verified() {

@@ -84,6 +84,20 @@ fn signed(attempt: Attempt, text: &str) -> Attempt {
 const DATE: &str = "Fri, 24 May 2013 00:00:00 GMT";
 
 #[test]
+fn a_bucket_is_signed_with_or_without_its_last_slash() {
+    let attempt = |path: &'static str| Attempt::new(Method::Get, path, "location").field("date", DATE);
+    let text = |path: &str| format!("GET\n\n\n{DATE}\n{path}?location");
+    signed(attempt("/b"), &text("/b")).pass().unwrap();
+    signed(attempt("/b"), &text("/b/")).pass().unwrap();
+    signed(attempt("/b/"), &text("/b/")).pass().unwrap();
+    signed(attempt("/b/"), &text("/b")).refused(Code::SignatureDoesNotMatch);
+    signed(attempt("/b/k"), &text("/b/k/")).refused(Code::SignatureDoesNotMatch);
+    signed(attempt("/"), &text("//")).refused(Code::SignatureDoesNotMatch);
+    let hosted = Attempt { host_bucket: Some("b"), ..attempt("/k") };
+    signed(hosted, &text("/b/k/")).refused(Code::SignatureDoesNotMatch);
+}
+
+#[test]
 fn the_string_to_sign_has_the_parts_that_aws_documents() {
     let attempt = || Attempt::new(Method::Put, "/b/k", "");
     let cases = [

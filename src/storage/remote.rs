@@ -1,0 +1,508 @@
+//! What the clients of remote stores share: connections with deadlines, a list of endpoints that is gone
+//! through until one answers, bodies on their way out and on their way in.
+//!
+//! The rules are few. An answer with a status, good or bad, is an answer; only when none comes is another
+//! endpoint tried. A request whose body has begun to flow is never repeated, unless the body is at hand
+//! to be sent again from its start. What comes back is checked against what was asked for, and a body that
+//! breaks off is asked for again from where it broke off: a reader gets the right bytes or an error.
+//!
+//! Proxy variables of the environment are not heeded: where bodies go is said by the configuration alone.
+
+use super::{BlobId, Health, Result, StorageError, WriteError};
+use crate::codec::digest::Md5Hasher;
+use crate::codec::{hex, random};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use ureq::http::{Request, Response};
+use ureq::{Agent, Body, SendBody};
+
+/// Bodies up to this size are held in memory while they are sent, so that they can be sent again.
+pub const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// The most that is read of an answer that only matters for its text.
+pub const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// Connections that are kept for later, for each endpoint.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+/// How long an unused connection is kept. Servers commonly close theirs after a minute.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(30);
+/// How often the whole list of endpoints is gone through.
+const ROUNDS_MAX: usize = 3;
+/// The pause before the second round; doubled before each further one.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// How often a body that breaks off is asked for again without a byte of progress.
+const RESUMES_MAX: u32 = 3;
+
+/// How long the parts of a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// From the end of the request to the head of the answer.
+    pub answer: Duration,
+    /// Between two steps of progress while a body flows.
+    pub idle: Duration,
+    /// No further attempt begins after this.
+    pub attempts: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Deadlines {
+        Deadlines {
+            connect: Duration::from_secs(3),
+            answer: Duration::from_secs(15),
+            idle: Duration::from_secs(15),
+            attempts: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Why an attempt gave no usable answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nothing came back: another endpoint may do better.
+    NoAnswer(String),
+    /// The body that was to be sent failed at its source.
+    Source(io::Error),
+    /// An answer that says no, or one that cannot be trusted.
+    Final(StorageError),
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        Failure::Final(error)
+    }
+}
+
+/// Connections to the endpoints of one store.
+pub struct Endpoints {
+    /// The order of trying; one that fails goes to the end.
+    list: Mutex<VecDeque<Arc<str>>>,
+    pooled: Agent,
+    /// For bodies that can be sent only once: a kept connection may turn out to be closed.
+    fresh: Agent,
+    deadlines: Deadlines,
+}
+
+impl Endpoints {
+    /// Endpoints as `scheme://host:port`, in random order, so that several processes do not all begin
+    /// with the same one.
+    pub fn new(mut names: Vec<String>, deadlines: Deadlines) -> Endpoints {
+        for last in (1..names.len()).rev() {
+            let chosen = u64::from_be_bytes(random()) % (last as u64 + 1);
+            names.swap(last, chosen as usize);
+        }
+        Endpoints {
+            list: Mutex::new(names.into_iter().map(Arc::from).collect()),
+            pooled: agent(&deadlines, IDLE_CONNECTIONS_MAX),
+            fresh: agent(&deadlines, 0),
+            deadlines,
+        }
+    }
+
+    fn first(&self) -> (Arc<str>, usize) {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        (list.front().cloned().unwrap_or_else(|| Arc::from("")), list.len())
+    }
+
+    /// Moves an endpoint to the end, unless somebody else has done so already.
+    fn pass_over(&self, name: &Arc<str>) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.front() == Some(name) {
+            list.rotate_left(1);
+        }
+    }
+
+    /// Tries the endpoints until one answers. `attempt` gets the endpoint; `may_repeat` is asked after an
+    /// attempt without an answer.
+    ///
+    /// # Errors
+    /// What the last attempt failed with.
+    pub fn attempt<T>(
+        &self,
+        attempt: &mut dyn FnMut(&str) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
+        let started = Instant::now();
+        let (_, count) = self.first();
+        let mut pause = BACK_OFF;
+        let mut failure = Failure::NoAnswer("there is no endpoint".to_owned());
+        for number in 0..count * ROUNDS_MAX {
+            if started.elapsed() > self.deadlines.attempts {
+                break;
+            }
+            if number > 0 && number % count == 0 {
+                std::thread::sleep(pause);
+                pause *= 2;
+            }
+            let (endpoint, _) = self.first();
+            match attempt(&endpoint) {
+                Err(Failure::NoAnswer(text)) => {
+                    self.pass_over(&endpoint);
+                    failure = Failure::NoAnswer(format!("{endpoint}: {text}"));
+                }
+                other => return other,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Sends a request without a body, or with an empty one where the method is one that has bodies.
+    ///
+    /// # Errors
+    /// [`Failure::NoAnswer`].
+    pub fn send(&self, request: Request<()>) -> std::result::Result<Response<Body>, Failure> {
+        let answer = match request.method().as_str() {
+            "GET" | "HEAD" => self.pooled.run(request),
+            // An empty body, said to be empty, which is stricter than none.
+            _ => self.pooled.run(request.map(|()| b"".as_slice())),
+        };
+        answer.map_err(|error| Failure::NoAnswer(error.to_string()))
+    }
+
+    /// Sends a request with a body; the request says its length.
+    ///
+    /// # Errors
+    /// All of [`Failure`]: [`Failure::NoAnswer`] only where the body can be sent again.
+    pub fn send_body(
+        &self,
+        request: Request<()>,
+        outgoing: &mut Outgoing<'_>,
+    ) -> std::result::Result<Response<Body>, Failure> {
+        let repeatable = outgoing.is_repeatable();
+        let agent = if repeatable { &self.pooled } else { &self.fresh };
+        let mut source = outgoing.start().map_err(Failure::Source)?;
+        let answer = agent.run(request.map(|()| SendBody::from_reader(&mut source)));
+        if let Some(error) = source.error.take() {
+            return Err(Failure::Source(error));
+        }
+        let begun = source.begun;
+        drop(source);
+        match answer {
+            Ok(answer) => {
+                outgoing.end().map_err(Failure::Source)?;
+                Ok(answer)
+            }
+            Err(error) if repeatable || !begun => Err(Failure::NoAnswer(error.to_string())),
+            Err(error) => Err(Failure::Final(StorageError::Unavailable(error.to_string()))),
+        }
+    }
+}
+
+impl Failure {
+    /// The store error that this is for a request without a body.
+    pub fn into_storage(self) -> StorageError {
+        match self {
+            Failure::NoAnswer(text) => StorageError::Unavailable(text),
+            Failure::Source(error) => StorageError::Io(error),
+            Failure::Final(error) => error,
+        }
+    }
+
+    /// The write error that this is for a request with a body.
+    pub fn into_write(self) -> WriteError {
+        match self {
+            Failure::Source(error) => WriteError::Body(error),
+            other => WriteError::Store(other.into_storage()),
+        }
+    }
+}
+
+fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .user_agent("s3pail")
+        .max_response_header_size(64 * 1024)
+        .max_idle_connections(idle_connections_max * 4)
+        .max_idle_connections_per_host(idle_connections_max)
+        .max_idle_age(IDLE_AGE_MAX)
+        .timeout_resolve(Some(deadlines.connect))
+        .timeout_connect(Some(deadlines.connect))
+        .timeout_send_request(Some(deadlines.answer))
+        .timeout_recv_response(Some(deadlines.answer))
+        .timeout_per_read(Some(deadlines.idle))
+        .timeout_per_write(Some(deadlines.idle));
+    config.build().new_agent()
+}
+
+/// A body on its way out. At most [`SMALL_BODY_BYTES_MAX`] of it are held in memory.
+pub struct Outgoing<'b> {
+    /// Its length in bytes.
+    pub length: u64,
+    head: Vec<u8>,
+    rest: Rest<'b>,
+    hasher: Option<Md5Hasher>,
+}
+
+enum Rest<'b> {
+    /// The head is all.
+    Nothing,
+    /// From the client, once.
+    Stream(&'b mut dyn Read),
+    /// From a temporary file, because the length was not known before.
+    Spool(File),
+}
+
+impl<'b> Outgoing<'b> {
+    /// Takes a body. Without a declared length, one that is not small goes through a temporary file, for
+    /// remote stores must be told.
+    ///
+    /// # Errors
+    /// [`WriteError::Body`], or a failure of the temporary file.
+    pub fn new(
+        body: &'b mut dyn Read,
+        declared: Option<u64>,
+    ) -> std::result::Result<Outgoing<'b>, WriteError> {
+        let mut head = Vec::new();
+        (&mut *body)
+            .take(SMALL_BODY_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut head)
+            .map_err(WriteError::Body)?;
+        if head.len() <= SMALL_BODY_BYTES_MAX {
+            let length = head.len() as u64;
+            return Ok(Outgoing { length, head, rest: Rest::Nothing, hasher: None });
+        }
+        match declared {
+            Some(length) => Ok(Outgoing { length, head, rest: Rest::Stream(body), hasher: None }),
+            None => {
+                let (file, length) = spool(&head, body)?;
+                Ok(Outgoing { length, head: Vec::new(), rest: Rest::Spool(file), hasher: None })
+            }
+        }
+    }
+
+    /// The whole body, where it is small.
+    pub fn small(&self) -> Option<&[u8]> {
+        matches!(self.rest, Rest::Nothing).then_some(&self.head)
+    }
+
+    /// Whether the body can be sent again.
+    pub fn is_repeatable(&self) -> bool {
+        !matches!(self.rest, Rest::Stream(_))
+    }
+
+    fn start<'s>(&'s mut self) -> io::Result<Source<'s>> {
+        self.hasher = Some(Md5Hasher::new());
+        let rest: Box<dyn Read + 's> = match &mut self.rest {
+            Rest::Nothing => Box::new(io::empty()),
+            Rest::Stream(body) => Box::new(body),
+            Rest::Spool(file) => {
+                file.rewind()?;
+                Box::new(file)
+            }
+        };
+        Ok(Source {
+            reader: Box::new(self.head.as_slice().chain(rest)),
+            left: self.length,
+            begun: false,
+            error: None,
+            hasher: self.hasher.as_mut(),
+        })
+    }
+
+    /// Demands that the body has ended, which also makes its source verify it.
+    fn end(&mut self) -> io::Result<()> {
+        let Rest::Stream(body) = &mut self.rest else { return Ok(()) };
+        match read_some(body, &mut [0])? {
+            0 => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the body is longer than was declared")),
+        }
+    }
+
+    /// The MD5 of what was sent, in hexadecimal; once.
+    pub fn take_md5(&mut self) -> String {
+        hex(&self.hasher.take().unwrap_or_default().finish())
+    }
+}
+
+fn spool(head: &[u8], body: &mut dyn Read) -> std::result::Result<(File, u64), WriteError> {
+    let path = std::env::temp_dir().join(format!("s3pail-{}", hex(&random::<16>())));
+    let store = |error: io::Error| WriteError::Store(error.into());
+    let mut options = File::options();
+    let mut file = options.read(true).write(true).create_new(true).open(&path).map_err(store)?;
+    // Where an open file can be unlinked it vanishes with the process; elsewhere this fails and the file
+    // stays for the system to clear up.
+    let _ = std::fs::remove_file(&path);
+    file.write_all(head).map_err(store)?;
+    let mut length = head.len() as u64;
+    let mut buffer = vec![0; SMALL_BODY_BYTES_MAX];
+    loop {
+        match read_some(body, &mut buffer).map_err(WriteError::Body)? {
+            0 => return Ok((file, length)),
+            count => {
+                file.write_all(&buffer[..count]).map_err(store)?;
+                length += count as u64;
+            }
+        }
+    }
+}
+
+/// One read that an interruption does not end.
+fn read_some(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// What the HTTP client reads a body from.
+struct Source<'s> {
+    reader: Box<dyn Read + 's>,
+    left: u64,
+    begun: bool,
+    error: Option<io::Error>,
+    hasher: Option<&'s mut Md5Hasher>,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.begun = true;
+        let room = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        let count = match read_some(&mut self.reader, &mut buffer[..room]) {
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body is shorter than was declared"))
+            }
+            other => other,
+        };
+        match count {
+            Ok(count) => {
+                self.left -= count as u64;
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(&buffer[..count]);
+                }
+                Ok(count)
+            }
+            Err(error) => {
+                // The client of this reader must fail; the reason is kept for who knows what it means.
+                self.error = Some(error);
+                Err(io::Error::other("the body failed"))
+            }
+        }
+    }
+}
+
+/// The text of an answer, cut off at [`ANSWER_BYTES_MAX`]. Reading it lets its connection be used again.
+pub fn text_of(answer: Response<Body>) -> String {
+    let mut text = Vec::new();
+    // What has arrived of a text that breaks off is still the best there is to show.
+    let _ = answer.into_body().into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The body of an answer to a request for `range`, if it is that range.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] for any other.
+pub fn body_of(answer: Response<Body>, range: &Range<u64>) -> Result<Box<dyn Read + Send>> {
+    let length = range.end - range.start;
+    let corrupt = |what: String| Err(StorageError::Corrupt(what));
+    let field = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let announced = field("content-length").and_then(|length| length.parse::<u64>().ok());
+    let mut skipped = 0;
+    match (answer.status().as_u16(), announced) {
+        (206, announced) => {
+            let wanted = format!("bytes {}-{}/", range.start, range.end - 1);
+            let sent = field("content-range").unwrap_or("");
+            if !sent.starts_with(&wanted) || announced.is_some_and(|announced| announced != length) {
+                return corrupt(format!("asked for {wanted:?}, got {sent:?} of {announced:?} bytes"));
+            }
+        }
+        // Some stores answer 200 to a range, with the range; a whole body could not be as short.
+        (_, Some(announced)) if announced == length => {}
+        (_, Some(announced)) if announced >= range.end => skipped = range.start,
+        (status, announced) => {
+            return corrupt(format!("asked for {range:?}, got status {status} and {announced:?} bytes"));
+        }
+    }
+    let mut reader = answer.into_body().into_with_config().limit(u64::MAX).reader();
+    let gone = io::copy(&mut (&mut reader).take(skipped), &mut io::sink())
+        .map_err(|error| StorageError::Unavailable(error.to_string()))?;
+    match gone == skipped {
+        true => Ok(Box::new(reader.take(length))),
+        false => corrupt(format!("the body ended before byte {skipped}")),
+    }
+}
+
+/// What opens a range of a stored body.
+pub trait Fetch: Send + Sync + 'static {
+    /// Opens `range`; `None` if the body is absent.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn fetch(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>>;
+}
+
+/// Reads a stored body and, when it breaks off, goes on where it broke off.
+pub struct Resuming<F> {
+    store: Arc<F>,
+    id: BlobId,
+    left: Range<u64>,
+    reader: Box<dyn Read + Send>,
+    resumes: u32,
+}
+
+impl<F: Fetch> Resuming<F> {
+    /// Opens a range.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn open(store: &Arc<F>, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        if range.is_empty() {
+            return Ok(Some(Box::new(io::empty())));
+        }
+        let reader = store.fetch(id, range.clone())?;
+        Ok(reader.map(|reader| {
+            let resuming = Resuming { store: store.clone(), id: id.clone(), left: range, reader, resumes: 0 };
+            Box::new(resuming) as Box<dyn Read + Send>
+        }))
+    }
+
+    fn resume(&mut self, error: io::Error) -> io::Result<()> {
+        if self.resumes >= RESUMES_MAX {
+            return Err(error);
+        }
+        self.resumes += 1;
+        self.reader = match self.store.fetch(&self.id, self.left.clone()).map_err(io::Error::other)? {
+            Some(reader) => reader,
+            None => return Err(error),
+        };
+        Ok(())
+    }
+}
+
+impl<F: Fetch> Read for Resuming<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_empty() || buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let error = match self.reader.read(buffer) {
+                Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "a stored body ended early"),
+                Ok(count) => {
+                    self.left.start += count as u64;
+                    self.resumes = 0;
+                    return Ok(count);
+                }
+                Err(error) => error,
+            };
+            self.resume(error)?;
+        }
+    }
+}
+
+/// The health that follows from asking a remote store.
+pub fn health_of(asked: Result<()>) -> Health {
+    match asked {
+        Ok(()) => Health { code: 200, message: "OK".to_owned() },
+        Err(error) => Health { code: 503, message: error.to_string() },
+    }
+}

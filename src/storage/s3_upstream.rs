@@ -1,0 +1,493 @@
+//! Bodies in a bucket of another S3 store: locations of type `aws_s3`.
+//!
+//! Every body, whole object or part of an upload, is one remote object that is written once and never
+//! overwritten. Its key is readable, the bucket (unless `bucketMatch`) and the key it was stored under,
+//! and unique: 32 random digits end it. So replacing an object here can never damage the version that a
+//! reader still reads or that a failed commit leaves in place, versions do not depend on the remote
+//! bucket having versioning, and a body whose writing ended in a time-out has a known name to be deleted
+//! by. What it costs is that remote keys are not the client's keys, as they are with Scality S3 Server:
+//! s3pail's records are needed to tell which is which.
+//!
+//! Multipart uploads are not passed on as such: each part is a remote object of its own.
+//!
+//! Requests are signed with signature version 4. Small bodies are signed themselves; of others the MD5 is
+//! compared with the ETag that comes back, where that is an MD5.
+
+use super::remote::{Deadlines, Endpoints, Failure, Fetch, Outgoing, Resuming, body_of, health_of, text_of};
+use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
+use crate::auth::Head;
+use crate::auth::keys::sha256;
+use crate::auth::sigv4::Signer;
+use crate::codec::clock::Clock;
+use crate::codec::{hex, random, uri};
+use crate::http::{Headers, Method};
+use serde_json::{Map, Value};
+use std::io::Read;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use ureq::Body;
+use ureq::http::{Request, Response};
+
+/// The longest key of an S3 object, in bytes (S3 user guide, "Naming Amazon S3 objects").
+const KEY_BYTES_MAX: usize = 1024;
+/// The random end of a key with its slash.
+const KEY_END_BYTES: usize = 33;
+/// The largest shared credentials file that is read.
+const CREDENTIALS_BYTES_MAX: u64 = 1 << 20;
+
+/// What the details of a location say.
+#[derive(Clone)]
+pub struct Settings {
+    /// The host, with a port where it is not the scheme's.
+    pub endpoint: String,
+    /// Whether to use TLS.
+    pub https: bool,
+    /// The remote bucket.
+    pub bucket: String,
+    /// Name the bucket in the path rather than in the host.
+    pub path_style: bool,
+    /// Leave our bucket's name out of remote keys.
+    pub bucket_match: bool,
+    /// Ask the remote to encrypt at rest.
+    pub encrypt: bool,
+    /// The region to sign for.
+    pub region: String,
+    /// The access key id.
+    pub access_key: String,
+    /// The secret key.
+    pub secret_key: String,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+}
+
+impl Settings {
+    /// Reads the details of a location, which the configuration has checked.
+    ///
+    /// # Errors
+    /// A sentence about what is missing.
+    pub fn from_details(details: &Map<String, Value>) -> std::result::Result<Settings, String> {
+        let text = |name: &str| details.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let switch = |name: &str, default| details.get(name).and_then(Value::as_bool).unwrap_or(default);
+        let bucket = text("bucketName").ok_or("details.bucketName is missing")?;
+        let (https, endpoint) = match text("awsEndpoint").unwrap_or("s3.amazonaws.com").split_once("://") {
+            Some((scheme, host)) => (scheme == "https", host),
+            None => (switch("https", true), text("awsEndpoint").unwrap_or("s3.amazonaws.com")),
+        };
+        if https && !cfg!(feature = "upstream-tls") {
+            return Err("this build has no TLS for other stores: build it with the feature upstream-tls, \
+                        or set details.https to false"
+                .to_owned());
+        }
+        let endpoint = endpoint.trim_end_matches('/');
+        let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
+        let (access_key, secret_key) = credentials(details)?;
+        Ok(Settings {
+            endpoint: endpoint.to_owned(),
+            https,
+            bucket: bucket.to_owned(),
+            // No bucket can stand in front of an address.
+            path_style: switch("pathStyle", false) || host.parse::<IpAddr>().is_ok(),
+            bucket_match: switch("bucketMatch", false),
+            encrypt: switch("serverSideEncryption", false),
+            region: text("region").unwrap_or("us-east-1").to_owned(),
+            access_key,
+            secret_key,
+            deadlines: Deadlines::default(),
+        })
+    }
+}
+
+/// The key pair of the location, or of the profile that it names.
+fn credentials(details: &Map<String, Value>) -> std::result::Result<(String, String), String> {
+    if let Some(pair) = details.get("credentials") {
+        let text = |name: &str| pair.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        return Ok((text("accessKey"), text("secretKey")));
+    }
+    let Some(profile) = details.get("credentialsProfile").and_then(Value::as_str) else {
+        return Err("details.credentials or details.credentialsProfile is missing".to_owned());
+    };
+    let path =
+        credentials_path().ok_or("neither AWS_SHARED_CREDENTIALS_FILE nor HOME says where profiles are")?;
+    let failed = |error| format!("{}: {error}", path.display());
+    let mut text = String::new();
+    let file = std::fs::File::open(&path).map_err(failed)?;
+    file.take(CREDENTIALS_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    of_profile(&text, profile).ok_or_else(|| format!("{}: profile {profile} has no key pair", path.display()))
+}
+
+/// Where the AWS tools keep profiles.
+fn credentials_path() -> Option<PathBuf> {
+    let named = std::env::var_os("AWS_SHARED_CREDENTIALS_FILE").filter(|path| !path.is_empty());
+    named.map(PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"))?;
+        Some(PathBuf::from(home).join(".aws").join("credentials"))
+    })
+}
+
+/// The key pair of a profile in the text of a credentials file: sections in brackets, `name = value`.
+fn of_profile(text: &str, profile: &str) -> Option<(String, String)> {
+    let (mut access_key, mut secret_key) = (None, None);
+    let mut within = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            within = section.trim() == profile;
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=').filter(|_| within) else { continue };
+        match name.trim() {
+            "aws_access_key_id" => access_key = Some(value.trim().to_owned()),
+            "aws_secret_access_key" => secret_key = Some(value.trim().to_owned()),
+            _ => {}
+        }
+    }
+    access_key.zip(secret_key)
+}
+
+/// A bucket of another store.
+pub struct S3Blobs {
+    client: Arc<Client>,
+}
+
+struct Client {
+    settings: Settings,
+    endpoints: Endpoints,
+    host: String,
+    clock: Clock,
+}
+
+impl S3Blobs {
+    /// A client; connects when it is first used.
+    pub fn new(settings: Settings) -> S3Blobs {
+        let scheme = if settings.https { "https" } else { "http" };
+        let host = match settings.path_style {
+            true => settings.endpoint.clone(),
+            false => format!("{}.{}", settings.bucket, settings.endpoint),
+        };
+        let endpoints = Endpoints::new(vec![format!("{scheme}://{host}")], settings.deadlines);
+        S3Blobs { client: Arc::new(Client { settings, endpoints, host, clock: Clock::system() }) }
+    }
+}
+
+/// Whether a text ends as the keys that are made here do. Nothing else becomes part of a URL; the empty
+/// text would name the bucket.
+fn is_key(id: &BlobId) -> bool {
+    let end = id.0.rsplit_once('/').map_or("", |(_, end)| end);
+    id.0.len() <= KEY_BYTES_MAX
+        && end.len() == KEY_END_BYTES - 1
+        && end.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl Client {
+    /// A new key: what can be read of it, cut where it would be too long, and the random end.
+    fn new_key(&self, hint: &BlobHint<'_>) -> BlobId {
+        let readable = match self.settings.bucket_match {
+            true => hint.key.to_owned(),
+            false => format!("{}/{}", hint.bucket, hint.key),
+        };
+        // Some stores and proxies fold such segments; the readable part is not worth that.
+        let folds = |segment: &str| matches!(segment, "" | "." | "..");
+        let readable = if readable.split('/').any(folds) { hint.bucket } else { &readable };
+        let cut = (0..=readable.len().min(KEY_BYTES_MAX - KEY_END_BYTES))
+            .rev()
+            .find(|end| readable.is_char_boundary(*end))
+            .unwrap_or(0);
+        BlobId(format!("{}/{}", &readable[..cut], hex(&random::<16>())))
+    }
+
+    /// A signed request. An empty key asks about the bucket.
+    fn request(
+        &self,
+        method: Method,
+        endpoint: &str,
+        key: &str,
+        fields: &[(&str, &str)],
+        payload: &str,
+    ) -> std::result::Result<Request<()>, Failure> {
+        let mut path = String::new();
+        if self.settings.path_style {
+            path = format!("/{}", self.settings.bucket);
+        }
+        if !key.is_empty() || path.is_empty() {
+            path = format!("{path}/{}", uri::encode_path(key));
+        }
+        let mut headers = Headers::new();
+        headers.push("host", &self.host);
+        fields.iter().for_each(|(name, value)| headers.push(name, value));
+        let Settings { access_key, secret_key, region, .. } = &self.settings;
+        let signer = Signer { access_key, secret: secret_key, region };
+        let head = Head { method, path: &path, query: "", headers: &headers };
+        let signed = signer.sign(self.clock.now(), &head, payload);
+        signed.fields.iter().for_each(|(name, value)| headers.push(name, value));
+        let mut request = Request::builder().method(method.as_str()).uri(format!("{endpoint}{path}"));
+        for (name, value) in headers.iter() {
+            request = request.header(name, value);
+        }
+        let wrong = |error: ureq::http::Error| StorageError::Unavailable(format!("not a request: {error}"));
+        request.body(()).map_err(|error| wrong(error).into())
+    }
+
+    /// Sends a request without a body, again when the answer says that it may pass.
+    fn send(
+        &self,
+        method: Method,
+        key: &str,
+        fields: &[(&str, &str)],
+    ) -> std::result::Result<Response<Body>, Failure> {
+        self.endpoints.attempt(&mut |endpoint| {
+            let request = self.request(method, endpoint, key, fields, &hex(&sha256(b"")))?;
+            may_pass(self.endpoints.send(request)?)
+        })
+    }
+
+    fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<(), Failure> {
+        let length = outgoing.length.to_string();
+        let payload = match outgoing.small() {
+            Some(body) => hex(&sha256(body)),
+            None => "UNSIGNED-PAYLOAD".to_owned(),
+        };
+        let mut fields = vec![("content-length", length.as_str())];
+        if self.settings.encrypt {
+            fields.push(("x-amz-server-side-encryption", "AES256"));
+        }
+        let answer = self.endpoints.attempt(&mut |endpoint| {
+            let request = self.request(Method::Put, endpoint, &id.0, &fields, &payload)?;
+            let answer = self.endpoints.send_body(request, outgoing)?;
+            if outgoing.is_repeatable() { may_pass(answer) } else { Ok(answer) }
+        })?;
+        if answer.status().as_u16() != 200 {
+            return Err(refused("PUT", answer).into());
+        }
+        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or("");
+        let etag = etag.trim_matches('"').to_ascii_lowercase();
+        // With some encryptions the ETag is no digest of the body: then it says nothing.
+        let encryption = answer.headers().get("x-amz-server-side-encryption");
+        let is_md5 = etag.len() == 32 && encryption.is_none_or(|kind| kind == "AES256");
+        text_of(answer);
+        let md5 = outgoing.take_md5();
+        match is_md5 && etag != md5 {
+            true => Err(StorageError::Corrupt(format!("sent {md5}, the remote stored {etag}")).into()),
+            false => Ok(()),
+        }
+    }
+
+    fn delete(&self, id: &BlobId) -> std::result::Result<(), Failure> {
+        let answer = self.send(Method::Delete, &id.0, &[])?;
+        match answer.status().as_u16() {
+            200 | 204 => {
+                text_of(answer);
+                Ok(())
+            }
+            404 => gone(answer, "DELETE").map(|_| ()).map_err(Failure::Final),
+            _ => Err(refused("DELETE", answer).into()),
+        }
+    }
+
+    fn ask_health(&self) -> std::result::Result<(), Failure> {
+        let answer = self.send(Method::Head, "", &[])?;
+        match answer.status().as_u16() {
+            200 => Ok(()),
+            status => Err(StorageError::Unavailable(format!(
+                "HEAD of bucket {} was answered with {status}",
+                self.settings.bucket
+            ))
+            .into()),
+        }
+    }
+}
+
+/// S3 asks clients to try again after these answers.
+fn may_pass(answer: Response<Body>) -> std::result::Result<Response<Body>, Failure> {
+    match answer.status().as_u16() {
+        500 | 502 | 503 => Err(Failure::NoAnswer(refused("a request", answer).to_string())),
+        _ => Ok(answer),
+    }
+}
+
+/// An answer with another status than success, with the S3 error code where there is one.
+fn refused(what: &str, answer: Response<Body>) -> StorageError {
+    let status = answer.status().as_u16();
+    let text = text_of(answer);
+    StorageError::Unavailable(format!("the remote store answered {what} with {status} {}", code_of(&text)))
+}
+
+/// What 404 means: the object is not there, or something else is wrong.
+fn gone(answer: Response<Body>, what: &str) -> Result<Option<Box<dyn Read + Send>>> {
+    let text = text_of(answer);
+    match code_of(&text) {
+        "NoSuchKey" => Ok(None),
+        code => Err(StorageError::Unavailable(format!("the remote store answered {what} with 404 {code}"))),
+    }
+}
+
+/// The text of the first `Code` element. A code only chooses a message, so no more of XML is read.
+fn code_of(text: &str) -> &str {
+    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    code.map_or("", |(code, _)| code)
+}
+
+impl Fetch for Client {
+    fn fetch(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+        let answer =
+            self.send(Method::Get, &id.0, &[("range", bytes.as_str())]).map_err(Failure::into_storage)?;
+        match answer.status().as_u16() {
+            200 | 206 => Ok(Some(body_of(answer, &range)?)),
+            404 => gone(answer, "GET"),
+            416 => Err(StorageError::Corrupt(format!("{:?} is shorter than {}", id.0, range.end))),
+            _ => Err(refused("GET", answer)),
+        }
+    }
+}
+
+impl BlobStore for S3Blobs {
+    fn write(
+        &self,
+        body: &mut dyn Read,
+        hint: &BlobHint<'_>,
+    ) -> std::result::Result<WrittenBlob, WriteError> {
+        let id = self.client.new_key(hint);
+        let written = self.write_reserved(&id, body, hint);
+        if written.is_err() {
+            // Whoever does not reserve has nobody else to clear up.
+            let _ = self.client.delete(&id);
+        }
+        written
+    }
+
+    fn lists(&self) -> bool {
+        false
+    }
+
+    fn reserve(&self, hint: &BlobHint<'_>) -> Option<BlobId> {
+        Some(self.client.new_key(hint))
+    }
+
+    fn write_reserved(
+        &self,
+        id: &BlobId,
+        body: &mut dyn Read,
+        hint: &BlobHint<'_>,
+    ) -> std::result::Result<WrittenBlob, WriteError> {
+        let mut outgoing = Outgoing::new(body, hint.length)?;
+        let size = outgoing.length;
+        if size > 0 {
+            self.client.put(id, &mut outgoing).map_err(Failure::into_write)?;
+        }
+        Ok(WrittenBlob { id: id.clone(), size })
+    }
+
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        if !is_key(id) {
+            return Ok(None);
+        }
+        Resuming::open(&self.client, id, range)
+    }
+
+    fn delete(&self, id: &BlobId) -> Result<()> {
+        if !is_key(id) {
+            return Ok(());
+        }
+        self.client.delete(id).map_err(Failure::into_storage)
+    }
+
+    fn list(&self, _: &mut dyn FnMut(BlobId)) -> Result<()> {
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        health_of(self.client.ask_health().map_err(Failure::into_storage))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn settings(details: Value) -> std::result::Result<Settings, String> {
+        let mut all = json!({
+            "awsEndpoint": "s3.example:9000", "bucketName": "remote", "https": false,
+            "credentials": { "accessKey": "a", "secretKey": "s" },
+        });
+        let all = all.as_object_mut().expect("an object");
+        for (name, value) in details.as_object().expect("an object") {
+            match value.is_null() {
+                true => all.remove(name),
+                false => all.insert(name.clone(), value.clone()),
+            };
+        }
+        Settings::from_details(all)
+    }
+
+    #[test]
+    fn the_bucket_stands_in_the_host_unless_it_cannot() {
+        for (details, host) in [
+            (json!({}), "remote.s3.example:9000"),
+            (json!({ "pathStyle": true }), "s3.example:9000"),
+            (json!({ "awsEndpoint": "127.0.0.1:9000" }), "127.0.0.1:9000"),
+            (json!({ "awsEndpoint": "[::1]:9000" }), "[::1]:9000"),
+            (json!({ "awsEndpoint": "http://s3.example" }), "remote.s3.example"),
+            (json!({ "awsEndpoint": null }), "remote.s3.amazonaws.com"),
+        ] {
+            assert_eq!(S3Blobs::new(settings(details).expect("complete")).client.host, host);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (details, part) in [
+            (json!({ "bucketName": null }), "bucketName"),
+            (json!({ "credentials": null }), "credentialsProfile"),
+        ] {
+            let error = settings(details).err().expect("incomplete");
+            assert!(error.contains(part), "{error}");
+        }
+        let over_tls = settings(json!({ "https": null }));
+        assert_eq!(over_tls.is_ok(), cfg!(feature = "upstream-tls"));
+    }
+
+    #[test]
+    fn a_profile_is_found_among_others() {
+        let text = "# mine\n[default]\naws_access_key_id = one\naws_secret_access_key=two=\n\n\
+                    [other]\nregion = x\naws_secret_access_key = four\naws_access_key_id = three\n[half]\n\
+                    aws_access_key_id = five\n";
+        let pair = |profile| of_profile(text, profile);
+        assert_eq!(pair("default"), Some(("one".to_owned(), "two=".to_owned())));
+        assert_eq!(pair("other"), Some(("three".to_owned(), "four".to_owned())));
+        assert_eq!((pair("half"), pair("none")), (None, None));
+    }
+
+    #[test]
+    fn keys_are_readable_unique_and_short_enough() {
+        let client = |details| S3Blobs::new(settings(details).expect("complete")).client;
+        let long = "é".repeat(512);
+        for (bucket_match, key, start) in [
+            (false, "a/b", "bucket/a/b/"),
+            (true, "a/b", "a/b/"),
+            (false, "a/../b", "bucket/"),
+            (true, "/a", "bucket/"),
+            (true, "./a", "bucket/"),
+            (true, long.as_str(), "éé"),
+        ] {
+            let client = client(json!({ "bucketMatch": bucket_match }));
+            let hint = BlobHint { bucket: "bucket", key, owner: "o", length: None };
+            let one = client.new_key(&hint).0;
+            assert!(one.starts_with(start) && is_key(&BlobId(one.clone())), "{one}");
+            assert_ne!(one, client.new_key(&hint).0);
+            if key != long {
+                assert_eq!(one.len(), start.len() + 32, "{one}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_code_is_found_or_not() {
+        for (text, code) in
+            [("<Error><Code>NoSuchKey</Code></Error>", "NoSuchKey"), ("", ""), ("<Code>", ""), ("no", "")]
+        {
+            assert_eq!(code_of(text), code);
+        }
+    }
+}

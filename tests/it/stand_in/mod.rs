@@ -1,0 +1,3 @@
+//! Stores that s3pail is a client of, played by the tests: strict about the protocol, and able to fail.
+
+pub mod sproxyd; // a Scality RING
