@@ -7,6 +7,7 @@
 //!
 //! Source: S3 user guide, "Expiring objects" and "Lifecycle configuration elements".
 
+use crate::access_log::Record;
 use crate::codec::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::http::{Headers, Method};
@@ -17,10 +18,11 @@ use crate::model::lock::{self, Governance};
 use crate::model::multipart::UploadRecord;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord};
 use crate::model::{BucketName, ObjectKey, SortedId, keys};
+use crate::notifications::{self, Noted, Stage};
 use crate::ops::internal::Internal;
 use crate::ops::object_put::{NewVersion, commit_version_with, read_current};
-use crate::ops::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use crate::ops::{Operation, Scope, multipart, object_delete};
+use crate::ops::service::{Bucket, COMMIT_TRIES_MAX, Service, request_id, store_error};
+use crate::ops::{Operation, Scope, multipart, object_delete, object_put};
 use crate::storage::{Batch, Outcome, Visit};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::Serialize;
@@ -54,6 +56,8 @@ const fn operation(name: &'static str, action: &'static str, run: RunOperation) 
 type RunOperation = fn(&crate::ops::Context<'_>, crate::http::Body<'_>) -> Result<crate::http::Response>;
 
 /// What the rules do, under the names that S3's access logs give it. None of them is a request's.
+static EXPIRE: Operation = operation("S3.EXPIRE.OBJECT", "s3:DeleteObject", object_delete::delete);
+static TRANSITION: Operation = operation("S3.TRANSITION.OBJECT", "s3:PutObject", object_put::put);
 static MARK: Operation = operation("S3.CREATE.DELETEMARKER", "s3:DeleteObject", object_delete::delete);
 static ABORT: Operation = operation("S3.DELETE.UPLOAD", "s3:AbortMultipartUpload", multipart::abort);
 
@@ -348,9 +352,12 @@ impl Walk<'_> {
             let mut batch = Batch::new();
             batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
             let object = keys::object(&bucket.name, key.as_str());
+            let noted;
             if let Due::Move(class) = due {
+                let moved = moved(&record, class);
                 batch.expect(object.clone(), Some(stored));
-                batch.put(object, moved(&record, class).encode());
+                batch.put(object, moved.encode());
+                noted = self.note(&TRANSITION, &bucket, key, &moved.head, &mut batch);
             } else {
                 if due == Due::RemoveMarker && self.has_older(&bucket.name, key)? {
                     return Ok(());
@@ -363,16 +370,57 @@ impl Walk<'_> {
                 batch.expect(object.clone(), Some(stored));
                 batch.remove(object);
                 self.service.discard_in(&mut batch, &record.detail.pieces);
+                noted = self.note(&EXPIRE, &bucket, key, &record.head, &mut batch);
             }
             if self.service.commit(batch)? == Outcome::Committed {
+                self.service.notifications.committed(noted);
                 self.count(due);
-                if !matches!(due, Due::Move(_)) {
-                    self.service.discarded(record.detail.pieces);
+                match due {
+                    Due::Move(class) => self.log(name_of_move(class), &bucket, key.as_str(), &record.head),
+                    _ => {
+                        self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
+                        self.service.discarded(record.detail.pieces);
+                    }
                 }
                 return Ok(());
             }
         }
         Err(Code::OperationAborted.into())
+    }
+
+    /// Adds the event of an action to the batch that makes it true.
+    fn note(
+        &self,
+        operation: &'static Operation,
+        bucket: &Arc<Bucket>,
+        key: &ObjectKey,
+        head: &ObjectHead,
+        batch: &mut Batch,
+    ) -> Noted {
+        let stage = if operation.name == EXPIRE.name { Stage::Removed } else { Stage::Written };
+        let request =
+            Internal::new(self.service, operation, bucket.clone(), Some(key.clone()), Headers::new());
+        notifications::note(&request.context(self.service), bucket, key, head, stage, batch)
+    }
+
+    /// Writes what a rule did into the access log of the bucket, if it has one.
+    fn log(&self, operation: &str, bucket: &Arc<Bucket>, key: &str, head: &ObjectHead) {
+        if bucket.record.logging.is_none() {
+            return;
+        }
+        let record = Record {
+            bucket_owner: bucket.record.owner.clone(),
+            bucket: bucket.name.to_string(),
+            time: self.service.clock.now(),
+            requester: "AmazonS3".to_owned(),
+            request_id: request_id(),
+            operation: operation.to_owned(),
+            key: key.to_owned(),
+            object_size: (!head.delete_marker).then_some(head.size),
+            version_id: if head.null_version { String::new() } else { head.version_id() },
+            ..Record::default()
+        };
+        self.service.access_log.write(bucket.clone(), &record);
     }
 
     fn count(&mut self, due: Due) {
@@ -425,7 +473,7 @@ impl Walk<'_> {
             inline: Vec::new(),
             delete_marker: true,
         };
-        let request = Internal::new(self.service, &MARK, bucket, Some(key.clone()), Headers::new());
+        let request = Internal::new(self.service, &MARK, bucket.clone(), Some(key.clone()), Headers::new());
         let still = |current: Option<&ObjectRecord>| -> Result<()> {
             let due = current.and_then(|record| self.due(rules, key, record));
             let is_due = due == Some(Due::Expire) && self.unchanged(&name, rules)?.is_some();
@@ -435,7 +483,10 @@ impl Walk<'_> {
             still(current)
         });
         match outcome {
-            Ok(_) => self.report.delete_markers_created += 1,
+            Ok(marker) => {
+                self.report.delete_markers_created += 1;
+                self.log(MARK.name, &bucket, key.as_str(), &marker.head);
+            }
             // Somebody was faster; there is nothing left to do here.
             Err(error) if error.code() == Code::PreconditionFailed => {}
             Err(error) => return Err(error),
@@ -514,8 +565,13 @@ impl Walk<'_> {
             if !self.expect_newer(&mut batch, &bucket.name, passed, keep)? {
                 return Ok(());
             }
-            match class {
-                Some(class) => batch.put(version.clone(), moved(&record, class).encode()),
+            let key = ObjectKey::parse(&passed.key)?;
+            let noted = match class {
+                Some(class) => {
+                    let moved = moved(&record, class);
+                    batch.put(version.clone(), moved.encode());
+                    self.note(&TRANSITION, &bucket, &key, &moved.head, &mut batch)
+                }
                 None if is_locked(&record, self.now) => {
                     self.report.locked += 1;
                     return Ok(());
@@ -523,13 +579,17 @@ impl Walk<'_> {
                 None => {
                     batch.remove(version.clone());
                     self.service.discard_in(&mut batch, &record.detail.pieces);
+                    self.note(&EXPIRE, &bucket, &key, &record.head, &mut batch)
                 }
-            }
+            };
             if self.service.commit(batch)? == Outcome::Committed {
-                if class.is_some() {
+                self.service.notifications.committed(noted);
+                if let Some(class) = class {
                     self.report.transitioned += 1;
+                    self.log(name_of_move(class), &bucket, key.as_str(), &record.head);
                 } else {
                     self.report.noncurrent_expired += 1;
+                    self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
                     self.service.discarded(record.detail.pieces);
                 }
                 return Ok(());
@@ -580,15 +640,9 @@ impl Walk<'_> {
         self.pages(range, &mut note, &mut |walk, (key, id)| {
             walk.attempt(|walk| {
                 let Some(bucket) = walk.unchanged(&bucket.name, rules)? else { return Ok(()) };
-                let name = bucket.name.clone();
-                let request = Internal::new(
-                    walk.service,
-                    &ABORT,
-                    bucket,
-                    Some(ObjectKey::parse(&key)?),
-                    Headers::new(),
-                );
-                multipart::abort_upload(&request.context(walk.service), &name, &key, id)?;
+                let parsed = Some(ObjectKey::parse(&key)?);
+                let request = Internal::new(walk.service, &ABORT, bucket.clone(), parsed, Headers::new());
+                multipart::abort_upload(&request.context(walk.service), &bucket.name, &key, id)?;
                 walk.report.uploads_aborted += 1;
                 Ok(())
             });
@@ -622,6 +676,18 @@ fn due(
     match rules.expiration(&subject, head.modified_ms, calendar) {
         Some((due, _)) if due <= now => Some(Due::Expire),
         _ => rules.transition(&subject, head.storage_class(), head.modified_ms, now, calendar).map(Due::Move),
+    }
+}
+
+/// What access logs call a move to a class.
+fn name_of_move(class: StorageClass) -> &'static str {
+    match class {
+        StorageClass::StandardIa => "S3.TRANSITION_SIA.OBJECT",
+        StorageClass::IntelligentTiering => "S3.TRANSITION_INT.OBJECT",
+        StorageClass::OnezoneIa => "S3.TRANSITION_ZIA.OBJECT",
+        StorageClass::GlacierIr => "S3.TRANSITION_GIR.OBJECT",
+        StorageClass::Glacier => "S3.TRANSITION.OBJECT",
+        StorageClass::DeepArchive => "S3.TRANSITION_GDA.OBJECT",
     }
 }
 

@@ -182,7 +182,9 @@ impl S3 {
         let response = match head.path.as_str() {
             "/live" if !signed => admin::live(&self.service),
             "/ready" if !signed => admin::ready(&self.service),
-            path if path.starts_with("/_/") => admin::internal(&self.service, head.method, path, head.peer),
+            path if path.starts_with("/_/") => {
+                admin::internal(&self.service, head.method, path, &head.query, head.peer)
+            }
             _ => return None,
         };
         facts.health = true;

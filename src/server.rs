@@ -15,6 +15,7 @@ use crate::http::limits::Limits;
 use crate::http::tiny as http_engine;
 use crate::lifecycle;
 use crate::log::{Level, Log};
+use crate::notifications;
 use crate::ops::service::Service;
 use crate::s3::S3;
 use crate::signals::Stop;
@@ -37,6 +38,7 @@ pub struct Server {
     engine: http_engine::Running,
     lifecycle: lifecycle::Runner,
     access_log: access_log::Runner,
+    notifications: notifications::Runner,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
@@ -63,10 +65,12 @@ impl Server {
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the access log thread: {error}"))?;
+        let notifications = notifications::Runner::start(service.clone(), log.clone())
+            .map_err(|error| format!("cannot start the notification thread: {error}"))?;
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, lifecycle, access_log, service, addresses, sweep })
+        Ok(Server { engine, lifecycle, access_log, notifications, service, addresses, sweep })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -88,6 +92,7 @@ impl Server {
         let drained = self.engine.stop(grace);
         drop(self.lifecycle);
         drop(self.access_log);
+        drop(self.notifications);
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };

@@ -54,6 +54,8 @@ impl Config {
             locations,
             part_bytes_min: if raw.switch(Id::MpuTesting)? { 0 } else { PART_BYTES_MIN },
             lifecycle_day_ms: raw.number(Id::LifecycleDaySeconds)?.map_or(DAY_MS, |seconds| seconds * 1_000),
+            notification_webhook: webhook(&raw)?,
+            notification_destinations: destinations(&raw, &mut notes)?,
             log_level: log_level(&raw)?,
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
@@ -263,4 +265,55 @@ fn local_cache(raw: &Raw) -> Result<Option<Remote>, ConfigError> {
         Some(host) => Some(Remote { host: host.to_owned(), port: port.unwrap_or(REDIS_PORT) }),
         None => in_file,
     })
+}
+
+fn webhook(raw: &Raw) -> Result<Option<String>, ConfigError> {
+    let Some(url) = raw.text(Id::NotificationWebhook)? else { return Ok(None) };
+    match raw.get(Id::NotificationWebhook).filter(|_| !is_webhook(url)) {
+        Some(given) => Err(given.refuse(&setting(Id::NotificationWebhook).kind.allowed())),
+        None => Ok(Some(url.to_owned())),
+    }
+}
+
+fn is_webhook(url: &str) -> bool {
+    let host = url.strip_prefix("http://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(""));
+    host.is_some_and(|host| !host.is_empty() && is_authority(host)) && !url.contains(char::is_whitespace)
+}
+
+/// Whether a text is a host with or without a port.
+fn is_authority(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+}
+
+/// `bucketNotificationDestinations`. Entries for brokers that this server does not speak to are passed
+/// over with a remark, so that a file from Scality S3 Server starts it.
+fn destinations(raw: &Raw, notes: &mut Vec<Note>) -> Result<Vec<(String, String)>, ConfigError> {
+    let Some(given) = raw.get(Id::NotificationDestinations) else { return Ok(Vec::new()) };
+    let shape = setting(Id::NotificationDestinations).kind.allowed();
+    let items = given.value.as_array().ok_or_else(|| given.refuse(&shape))?;
+    let mut destinations = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let item = given.child(&format!("[{index}]"), item);
+        let resource = item.require("resource", "a name or an ARN")?.text("a name or an ARN")?.to_owned();
+        let kind = item.require("type", "webhook")?;
+        if !["webhook", "http"].contains(&kind.text("webhook")?) {
+            let text = format!("{}: only webhooks are sent events; {resource} gets none", kind.origin);
+            notes.push(Note { level: Level::Warn, text });
+            continue;
+        }
+        destinations.push((resource, destination_url(&item)?));
+    }
+    Ok(destinations)
+}
+
+fn destination_url(item: &Given) -> Result<String, ConfigError> {
+    let shape = "a host name or an http:// URL";
+    let host = item.require("host", shape)?;
+    let text = host.text(shape)?;
+    let url = match item.get("port") {
+        _ if text.contains("://") => text.to_owned(),
+        Some(port) => format!("http://{text}:{}/", port.number(1, 65_535)?),
+        None => format!("http://{text}/"),
+    };
+    if is_webhook(&url) { Ok(url) } else { Err(host.refuse(shape)) }
 }

@@ -131,6 +131,10 @@ pub struct Config {
     pub part_bytes_min: u64,
     /// How long a day of lifecycle rules lasts, in milliseconds.
     pub lifecycle_day_ms: u64,
+    /// Where events go whose target is not among the destinations; `None` sends them nowhere.
+    pub notification_webhook: Option<String>,
+    /// Targets of notifications, by ARN or by the last part of the ARN, with their `http://` URLs.
+    pub notification_destinations: Vec<(String, String)>,
     /// The least severe level that is logged.
     pub log_level: Level,
     /// Who may ask for the state of the backends; always holds loopback.
@@ -231,6 +235,14 @@ impl Config {
             workers: 4,
             ..Config::embedded()
         }
+    }
+
+    /// Where the events for a notification target are sent; `None` when it is not known here.
+    pub fn notification_url(&self, arn: &str) -> Option<&str> {
+        let last = arn.rsplit(':').next().unwrap_or(arn);
+        let named = |(resource, _): &&(String, String)| resource == arn || resource == last;
+        let found = self.notification_destinations.iter().find(named).map(|(_, url)| url);
+        found.or(self.notification_webhook.as_ref()).map(String::as_str)
     }
 
     /// Whether anybody beyond this machine can reach the server with keys that everybody can read.

@@ -57,6 +57,8 @@ pub enum Id {
     StrictHosts,
     MpuTesting,
     LifecycleDaySeconds,
+    NotificationWebhook,
+    NotificationDestinations,
     HealthAllowFrom,
     ConfigFile,
     LocationFile,
@@ -105,6 +107,9 @@ const ADDRESSES: &str = "an IP address with or without a port, such as 127.0.0.1
 const HOST_LIST: &str = "host names without a port, such as s3.example.com";
 const CIDR_LIST: &str = "IP addresses or networks, such as 127.0.0.1/8 or ::1";
 const HOST_AND_PORT: &str = "an object with host (a text) and port (1 to 65535)";
+const WEBHOOK: &str = "an http:// URL, such as http://127.0.0.1:9000/events";
+const DESTINATIONS: &str = "a list of objects with resource (a name or an ARN), type (webhook), host (a name \
+    or an http:// URL) and, beside a name, port";
 const A_PATH: &str = "the path of a file";
 const A_FOLDER: &str = "the path of a folder, which is made when it is missing";
 const A_HOST: &str = "a host name or an IP address";
@@ -281,6 +286,26 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Number(1, 86_400),
         default: "86400",
         help: "How long a day of lifecycle rules lasts, so that tests need not wait for one",
+    },
+    Setting {
+        id: Id::NotificationWebhook,
+        flag: "--notification-webhook",
+        metavar: "URL",
+        variables: &["S3PAIL_NOTIFICATION_WEBHOOK"],
+        key: "s3pail.notificationWebhook",
+        kind: Kind::Text(WEBHOOK),
+        default: "none",
+        help: "Sends the events of every notification target that has no destination of its own here",
+    },
+    Setting {
+        id: Id::NotificationDestinations,
+        flag: "",
+        metavar: "",
+        variables: &[],
+        key: "bucketNotificationDestinations",
+        kind: Kind::Object(DESTINATIONS),
+        default: "none",
+        help: "Where notification targets are, by ARN or by the last part of the ARN",
     },
     Setting {
         id: Id::HealthAllowFrom,
@@ -558,7 +583,6 @@ impl Raw {
 /// whoever counts on it must be told.
 pub static KEYS_WITHOUT_MEANING: &[&str] = &[
     "backbeat",
-    "bucketNotificationDestinations",
     "bucketd",
     "cdmi",
     "clusters",

@@ -7,6 +7,7 @@ use super::encryption::BucketEncryption;
 use super::lifecycle::LifecycleConfiguration;
 use super::lock::DefaultRetention;
 use super::logging::LoggingConfiguration;
+use super::notification::NotificationConfiguration;
 use super::replication::ReplicationConfiguration;
 use super::website::WebsiteConfiguration;
 use crate::storage::StorageError;
@@ -81,6 +82,9 @@ pub struct BucketRecord {
     /// Where its access log goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logging: Option<LoggingConfiguration>,
+    /// Which events are told to whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification: Option<NotificationConfiguration>,
     /// The retention of new versions that bring none; only with object lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_retention: Option<DefaultRetention>,

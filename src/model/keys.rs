@@ -8,6 +8,7 @@
 //! p/<upload id: 16 bytes> <number: u16>   a part of an open upload
 //! i/<blob id>                             a small body, kept as a record
 //! g/<location> 00 <blob id>               a body that no record names any more, to be deleted
+//! n/<arn> 00 <number: u64> <8 bytes>      an event that its target has not taken yet, oldest first
 //! s/clean-stop                            the last run ended in order
 //! s/paired-body                           the id of a body that only the folder of these records has
 //! ```
@@ -109,6 +110,28 @@ pub fn split_garbage(record_key: &[u8]) -> Option<(String, BlobId)> {
     Some((location.to_owned(), BlobId(id.to_owned())))
 }
 
+/// An event for a target. ARNs hold no control characters.
+pub fn event(arn: &str, sequence: u64, unique: [u8; 8]) -> Vec<u8> {
+    [b"n/".as_slice(), arn.as_bytes(), b"\0", &sequence.to_be_bytes(), &unique].concat()
+}
+
+/// All events for a target, in order.
+pub fn events(arn: &str) -> Range<Vec<u8>> {
+    [b"n/", arn.as_bytes(), b"\0"].concat()..[b"n/", arn.as_bytes(), b"\x01"].concat()
+}
+
+/// All events.
+pub fn all_events() -> Range<Vec<u8>> {
+    b"n/".to_vec()..b"n0".to_vec()
+}
+
+/// The target of a record in [`all_events`].
+pub fn event_target(record_key: &[u8]) -> Option<&str> {
+    let rest = record_key.strip_prefix(b"n/")?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    std::str::from_utf8(&rest[..end]).ok()
+}
+
 /// The object key of a record in [`objects`].
 pub fn object_key_of<'k>(bucket: &BucketName, record_key: &'k [u8]) -> Option<&'k str> {
     std::str::from_utf8(record_key.get(bucket.as_str().len() + 3..)?).ok()
@@ -156,6 +179,9 @@ mod tests {
         assert_eq!(object_key_of(&bucket, &object(&bucket, "a/b")), Some("a/b"));
         assert_eq!(version_of(&bucket, &version(&bucket, "k", id)), Some(("k", id)));
         assert_eq!(upload_of(&bucket, &upload(&bucket, "k", id)), Some(("k", id)));
+        let event = event("arn:x", u64::MAX, [0xff; 8]);
+        assert_eq!(event_target(&event), Some("arn:x"));
+        assert!(events("arn:x").contains(&event) && !events("arn:xy").contains(&event));
         assert_eq!(part_number_of(&part(id, 10_000)), Some(10_000));
         let blob = BlobId("0a".to_owned());
         assert_eq!(split_garbage(&garbage("us-east-1", &blob)), Some(("us-east-1".to_owned(), blob)));

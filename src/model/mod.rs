@@ -20,6 +20,7 @@ pub mod listing;
 pub mod lock;
 pub mod logging;
 pub mod multipart;
+pub mod notification;
 pub mod object;
 pub mod replication;
 pub mod website;

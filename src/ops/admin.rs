@@ -3,9 +3,11 @@
 //! Routes and bodies are Scality S3 Server's; `/live` and `/ready` are what container tools poll.
 
 use super::service::Service;
+use crate::codec::uri::Query;
 use crate::config::Backend;
 use crate::http::{Method, Response, ResponseBody};
 use crate::lifecycle;
+use crate::notifications::EVENTS_POLLED_MAX;
 use crate::storage::{BlobStore, Health};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,7 +66,13 @@ fn locations_health(service: &Service) -> Vec<(String, Health)> {
 }
 
 /// Everything under `/_/`.
-pub fn internal(service: &Service, method: Method, path: &str, peer: Option<SocketAddr>) -> Response {
+pub fn internal(
+    service: &Service,
+    method: Method,
+    path: &str,
+    query: &str,
+    peer: Option<SocketAddr>,
+) -> Response {
     let allowed = peer.is_some_and(|peer| {
         service.config.health_allow_from.iter().any(|network| network.contains(peer.ip().to_canonical()))
     });
@@ -74,6 +82,7 @@ pub fn internal(service: &Service, method: Method, path: &str, peer: Option<Sock
     match path {
         "/_/healthcheck" => health_answer(service, method, path),
         _ if path.starts_with("/_/healthcheck/") => health_answer(service, method, path),
+        "/_/notifications" if method == Method::Get => poll(service, query),
         "/_/logging/deliver" if method == Method::Post => match service.access_log.deliver_now() {
             Some(delivered) => report(&delivered),
             None => json(503, "{}"),
@@ -91,6 +100,17 @@ fn health_answer(service: &Service, method: Method, path: &str) -> Response {
         return json(200, "{}");
     }
     deep(service)
+}
+
+/// The latest events: `bucket` chooses, `max` bounds.
+fn poll(service: &Service, query: &str) -> Response {
+    let Some(query) = Query::parse(query) else { return json(400, "[]") };
+    let max = match query.get("max").map(str::parse) {
+        None => EVENTS_POLLED_MAX,
+        Some(Ok(max)) => max,
+        Some(Err(_)) => return json(400, "[]"),
+    };
+    report(&serde_json::json!({ "Records": service.notifications.poll(query.get("bucket"), max) }))
 }
 
 fn report(report: &impl serde::Serialize) -> Response {

@@ -48,29 +48,3 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     })?;
     Ok(Response::new(200))
 }
-
-/// What S3 answers for a setting that was never made.
-enum Unset {
-    /// An empty document of this root.
-    Empty(&'static str),
-}
-
-/// Sub-resources that are answered from this table.
-#[rustfmt::skip]
-static UNSET: &[(&str, Unset)] = &[
-    ("notification", Unset::Empty("NotificationConfiguration")),
-];
-
-/// Answers a read of a setting that was never made, as S3 does.
-pub fn get_unset(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    let sub = ctx.operation.sub;
-    let document = |root: &str, content: &str| {
-        let mut xml = XmlWriter::document(root);
-        xml.raw(content);
-        Ok(xml_response(200, xml.end(root)))
-    };
-    match UNSET.iter().find(|(name, _)| *name == sub).map(|(_, unset)| unset) {
-        Some(Unset::Empty(root)) => document(root, ""),
-        None => Err(Code::NotImplemented.into()),
-    }
-}

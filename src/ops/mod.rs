@@ -41,6 +41,7 @@ pub mod location;
 pub mod logging;
 pub mod metadata;
 pub mod multipart;
+pub mod notification;
 pub mod object_copy;
 pub mod object_delete;
 pub mod object_get;

@@ -14,6 +14,7 @@ use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord};
 use crate::model::{ObjectKey, keys};
+use crate::notifications::{self, Stage};
 use crate::storage::{Batch, Outcome, Visit};
 use std::borrow::Cow;
 
@@ -115,9 +116,11 @@ fn try_delete_version(
     };
     object_lock::check_deletable(&removed, ctx.now, object_lock::governance(ctx))?;
     ctx.service.discard_in(&mut batch, &removed.detail.pieces);
+    let noted = notifications::note(ctx, bucket, key, &removed.head, Stage::Removed, &mut batch);
     if ctx.service.commit(batch)? == Outcome::Conflict {
         return Ok(None);
     }
+    ctx.service.notifications.committed(noted);
     ctx.service.discarded(removed.detail.pieces);
     Ok(Some(deleted(removed.head.delete_marker)))
 }

@@ -17,6 +17,7 @@ use crate::model::encryption::ObjectEncryption;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
 use crate::model::replication::PENDING;
 use crate::model::{ObjectKey, SortedId, keys};
+use crate::notifications::{self, Stage};
 use crate::storage::{Batch, BlobHint, BlobId, Expect, Outcome, Visit, WriteError};
 use std::io::Read;
 
@@ -396,7 +397,9 @@ pub fn commit_version_with(
             batch.put(keys::inline_body(id), bytes.clone());
         }
         batch.put(keys::object(&bucket.name, key.as_str()), record.encode());
+        let noted = notifications::note(ctx, &bucket, key, &record.head, Stage::Written, &mut batch);
         if service.commit(batch)? == Outcome::Committed {
+            service.notifications.committed(noted);
             service.discarded(dropped);
             return Ok(record);
         }

@@ -13,6 +13,7 @@ use crate::error::{Code, Result};
 use crate::http::Response;
 use crate::model::object::ObjectRecord;
 use crate::model::{ObjectKey, SortedId, keys};
+use crate::notifications::{self, Stage};
 use crate::storage::{Batch, Outcome};
 
 /// A version and where it lies.
@@ -123,7 +124,9 @@ pub fn update_version(
         let mut batch = Batch::new();
         batch.expect(record_key.clone(), Some(stored));
         batch.put(record_key, changed);
+        let noted = notifications::note(ctx, ctx.bucket(), key, &record.head, Stage::Written, &mut batch);
         if ctx.service.commit(batch)? == Outcome::Committed {
+            ctx.service.notifications.committed(noted);
             return Ok(record);
         }
     }

@@ -77,6 +77,8 @@ pub struct Service {
     pub lifecycle: crate::lifecycle::Turn,
     /// The way into the access logs of buckets.
     pub access_log: crate::access_log::AccessLog,
+    /// Events that wait for others, or to be polled.
+    pub notifications: crate::notifications::Notifications,
     /// Decoded bucket records, each valid while the stored bytes are the same.
     buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
 }
@@ -102,6 +104,7 @@ impl Service {
             discard,
             lifecycle: crate::lifecycle::Turn::default(),
             access_log: crate::access_log::AccessLog::default(),
+            notifications: crate::notifications::Notifications::default(),
             buckets: RwLock::default(),
         }
     }

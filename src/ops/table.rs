@@ -2,8 +2,9 @@
 
 use super::{
     Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, bucket_settings, cors,
-    lifecycle, list, list_uploads, logging, multipart, object_copy, object_delete, object_get, object_lock,
-    object_put, ownership, post_object, public_access, request_payment, stored_settings, tagging, website,
+    lifecycle, list, list_uploads, logging, multipart, notification, object_copy, object_delete, object_get,
+    object_lock, object_put, ownership, post_object, public_access, request_payment, stored_settings,
+    tagging, website,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -79,7 +80,8 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetBucketMetricsConfiguration", Get, OnBucket, "metrics", "s3:GetMetricsConfiguration", stored_settings::get_configuration),
     row("PutBucketMetricsConfiguration", Put, OnBucket, "metrics", "s3:PutMetricsConfiguration", stored_settings::put_configuration),
     row("DeleteBucketMetricsConfiguration", Delete, OnBucket, "metrics", "s3:PutMetricsConfiguration", stored_settings::delete_configuration),
-    row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", bucket_settings::get_unset),
+    row("GetBucketNotificationConfiguration", Get, OnBucket, "notification", "s3:GetBucketNotification", notification::get),
+    row("PutBucketNotificationConfiguration", Put, OnBucket, "notification", "s3:PutBucketNotification", notification::put),
     row("GetObjectLockConfiguration", Get, OnBucket, "object-lock", "s3:GetBucketObjectLockConfiguration", object_lock::get_configuration),
     row("PutObjectLockConfiguration", Put, OnBucket, "object-lock", "s3:PutBucketObjectLockConfiguration", object_lock::put_configuration),
     row("GetBucketOwnershipControls", Get, OnBucket, "ownershipControls", "s3:GetBucketOwnershipControls", ownership::get),

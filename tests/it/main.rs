@@ -17,6 +17,7 @@ mod list; // pages, prefixes, delimiters, markers
 mod locations; // where bytes go
 mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
+mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod object_lock; // retention, legal hold, and what they forbid
 mod post_object; // uploads from HTML forms
