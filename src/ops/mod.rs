@@ -27,7 +27,6 @@ pub mod attributes;
 pub mod bucket;
 pub mod bucket_encryption;
 pub mod bucket_policy;
-pub mod bucket_settings;
 pub mod checksum;
 pub mod condition_keys;
 pub mod conditions;
@@ -60,6 +59,7 @@ pub mod stored_settings;
 pub mod table;
 pub mod tagging;
 pub mod target;
+pub mod versioning;
 pub mod website;
 pub mod website_serving;
 

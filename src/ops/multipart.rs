@@ -204,6 +204,11 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         access::may_continue(ctx, &upload)?;
         let customer_key_md5 = Sealing::check_completion(ctx, &upload)?;
         let stored = read_parts(ctx, id)?;
+        // The parts count only if the upload was open when they were read.
+        let upload_key = keys::upload(ctx.bucket_name(), ctx.key().as_str(), id);
+        if ctx.service.meta.get(&upload_key).map_err(store_error)?.as_ref() != Some(&upload_stored) {
+            continue;
+        }
         let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;
         let version = assemble(ctx, upload, &chosen)?;
         let unused = unused_pieces(&stored, &chosen);

@@ -1,10 +1,10 @@
 //! The table of operations.
 
 use super::{
-    Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, bucket_settings, cors,
-    lifecycle, list, list_uploads, logging, multipart, notification, object_copy, object_delete, object_get,
-    object_lock, object_put, ownership, post_object, public_access, request_payment, stored_settings,
-    tagging, website,
+    Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, cors, lifecycle, list,
+    list_uploads, logging, multipart, notification, object_copy, object_delete, object_get, object_lock,
+    object_put, ownership, post_object, public_access, request_payment, stored_settings, tagging, versioning,
+    website,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -53,8 +53,8 @@ pub static OPERATIONS: &[Operation] = &[
 
     row("GetBucketAcl", Get, OnBucket, "acl", "s3:GetBucketAcl", acl::get_bucket),
     row("PutBucketAcl", Put, OnBucket, "acl", "s3:PutBucketAcl", acl::put_bucket),
-    row("GetBucketVersioning", Get, OnBucket, "versioning", "s3:GetBucketVersioning", bucket_settings::get_versioning),
-    row("PutBucketVersioning", Put, OnBucket, "versioning", "s3:PutBucketVersioning", bucket_settings::put_versioning),
+    row("GetBucketVersioning", Get, OnBucket, "versioning", "s3:GetBucketVersioning", versioning::get_versioning),
+    row("PutBucketVersioning", Put, OnBucket, "versioning", "s3:PutBucketVersioning", versioning::put_versioning),
     row("GetBucketAccelerateConfiguration", Get, OnBucket, "accelerate", "s3:GetAccelerateConfiguration", stored_settings::get_accelerate),
     row("PutBucketAccelerateConfiguration", Put, OnBucket, "accelerate", "s3:PutAccelerateConfiguration", stored_settings::put_accelerate),
     row("GetBucketAnalyticsConfiguration", Get, OnBucket, "analytics", "s3:GetAnalyticsConfiguration", stored_settings::get_configuration),

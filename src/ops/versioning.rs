@@ -1,6 +1,6 @@
-//! The settings of a bucket: versioning, and what S3 says of settings that were never made.
+//! GetBucketVersioning and PutBucketVersioning.
 //!
-//! Source: S3 API reference, PutBucketVersioning and the Get operations of each sub-resource.
+//! Source: S3 API reference, the operations of those names.
 
 use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::{Context, read_small_body, xml_response};
