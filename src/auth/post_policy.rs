@@ -143,7 +143,9 @@ impl Condition {
     fn holds(&self, actual: Option<&str>) -> bool {
         match (self, actual) {
             (Condition::Length(_), _) => true,
-            (_, None) => false,
+            // An empty prefix allows anything, and so a field that is not there.
+            (Condition::StartsWith { prefix, .. }, None) => prefix.is_empty(),
+            (Condition::Equals { .. }, None) => false,
             (Condition::Equals { value, .. }, Some(actual)) => value == actual,
             // A list of content types meets the condition when each of them does.
             (Condition::StartsWith { field, prefix }, Some(actual)) if field == "content-type" => {
@@ -257,7 +259,8 @@ mod tests {
         let types = "[\"starts-with\", \"$Content-Type\", \"image/\"]";
         assert!(check(types, &[("content-type", "image/png, image/gif")]).is_ok());
         assert!(check(types, &[("content-type", "image/png,text/html")]).is_err());
-        assert!(check("[\"starts-with\", \"$x-amz-meta-a\", \"\"]", &[]).is_err());
+        assert!(check("[\"starts-with\", \"$x-amz-meta-a\", \"\"]", &[]).is_ok());
+        assert!(check("[\"starts-with\", \"$x-amz-meta-a\", \"a\"]", &[]).is_err());
     }
 
     /// BI-192, SE-59.

@@ -9,12 +9,9 @@ use super::encryption::Sealing;
 use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
-use super::object_put::{
-    Destination, NewVersion, PUT_BYTES_MAX, commit_version, owner_of_new, push_found_version_id, receive_copy,
-};
+use super::object_put::{Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy};
 use super::service::{Bucket, no_such_bucket};
 use super::{Context, access, acl, lifecycle, location, metadata, object_lock, range, xml_response};
-use crate::codec::digest::ChecksumType;
 use crate::codec::time::iso8601;
 use crate::codec::uri;
 use crate::codec::xml_writer::XmlWriter;
@@ -129,7 +126,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         Ok(0..found.record.head.size)
     })?;
     let source = &found.record;
-    let mut detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
+    let detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
     let location = location::of_new_object(ctx, &detail.metadata)?;
     if !replace_tags && !detail.tags.is_empty() {
         access::may_write_tags(ctx, &detail.tags)?;
@@ -137,17 +134,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let algorithm = algorithm.or(source.head.checksum.map(|(algorithm, _)| algorithm));
     let destination = Destination { location: &location, sealing: sealing.as_ref() };
     let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
-    received.describe(&mut detail);
-    let version = NewVersion {
-        size: received.size,
-        etag: received.etag,
-        owner: owner_of_new(ctx),
-        storage_class,
-        checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
-        detail,
-        inline: received.inline,
-        delete_marker: false,
-    };
+    let version = received.into_version(ctx, detail, storage_class);
     let record =
         commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = copied(&record);

@@ -39,7 +39,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 /// # Errors
 /// What the headers mean, and as [`receive`] and [`commit_version`].
 pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
-    let mut detail = metadata::read(ctx)?;
+    let detail = metadata::read(ctx)?;
     let location = location::of_new_object(ctx, &detail.metadata)?;
     let storage_class = metadata::storage_class(ctx)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
@@ -56,17 +56,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         algorithm,
         &Destination { location: &location, sealing: sealing.as_ref() },
     )?;
-    received.describe(&mut detail);
-    let version = NewVersion {
-        size: received.size,
-        etag: received.etag,
-        owner: owner_of_new(ctx),
-        storage_class,
-        checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
-        detail,
-        inline: received.inline,
-        delete_marker: false,
-    };
+    let version = received.into_version(ctx, detail, storage_class);
     let committed =
         commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", committed.head.etag));
@@ -164,11 +154,27 @@ impl Received {
         self.piece.iter().cloned().collect()
     }
 
-    /// Puts what only the body tells into the record of an object that consists of it.
-    pub fn describe(&self, detail: &mut ObjectDetail) {
+    /// The version of an object that consists of this body, with what only the body tells put into its
+    /// record.
+    pub fn into_version(
+        self,
+        ctx: &Context<'_>,
+        mut detail: ObjectDetail,
+        storage_class: String,
+    ) -> NewVersion {
         detail.pieces = self.pieces();
         detail.checksum = self.checksum.as_ref().map(Checksum::to_base64);
-        detail.encryption = self.encryption.clone();
+        detail.encryption = self.encryption;
+        NewVersion {
+            size: self.size,
+            etag: self.etag,
+            owner: owner_of_new(ctx),
+            storage_class,
+            checksum: self.checksum.map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
+            detail,
+            inline: self.inline,
+            delete_marker: false,
+        }
     }
 }
 
