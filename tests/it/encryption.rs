@@ -87,7 +87,8 @@ fn stored(server: &TestServer, piece: &Piece) -> Vec<u8> {
         return server.service().meta.get(&keys::inline_body(&piece.id)).unwrap().unwrap();
     }
     let mut bytes = Vec::new();
-    let mut reader = server.service().blobs.read(&piece.id, 0..piece.stored_size()).unwrap().unwrap();
+    let blobs = server.service().blobs_of(&piece.location).unwrap();
+    let mut reader = blobs.read(&piece.id, 0..piece.stored_size()).unwrap().unwrap();
     reader.read_to_end(&mut bytes).unwrap();
     bytes
 }
@@ -103,7 +104,8 @@ fn overwrite(server: &TestServer, (bucket, key): (&str, &str), bytes: &[u8]) {
         return;
     }
     let hint = BlobHint { bucket, key, owner: "", length: None };
-    piece.id = server.service().blobs.write(&mut &*bytes, &hint).unwrap().id;
+    let blobs = server.service().blobs_of(&piece.location).unwrap();
+    piece.id = blobs.write(&mut &*bytes, &hint).unwrap().id;
     replace(server, bucket, key, &record);
 }
 
