@@ -285,7 +285,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "s3pail.lifecycleDaySeconds",
         kind: Kind::Number(1, 86_400),
         default: "86400",
-        help: "How long a day of lifecycle rules lasts, so that tests need not wait for one",
+        help: "How long a day of lifecycle rules lasts, so that tests need not wait for one; where it is shortened, objects below 128 KiB move to archive classes unless the rules forbid it",
     },
     Setting {
         id: Id::NotificationWebhook,
