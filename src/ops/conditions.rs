@@ -218,13 +218,14 @@ impl DeleteConditions {
 
     /// Checks the conditions against what is there now. Errors: `PreconditionFailed` (412), and
     /// `NoSuchKey` (404) where an ETag is to match and there never was an object. Time and size alone do
-    /// not hinder the deletion of nothing.
+    /// not hinder the deletion of nothing; a delete marker fails every condition, as it is not what the
+    /// client saw.
     pub fn check(&self, current: &Current<'_>) -> Result<()> {
         let target = match (current, &self.matches) {
             (Current::Object(target), _) => target,
-            (_, None) => return Ok(()),
+            (Current::Absent, None) => return Ok(()),
             (Current::Absent, Some(_)) => return Err(Error::new(Code::NoSuchKey)),
-            (Current::DeleteMarker, Some(_)) => return Err(failed(READ.if_match)),
+            (Current::DeleteMarker, _) => return self.first_name().map_or(Ok(()), |name| Err(failed(name))),
         };
         if self.matches.as_ref().is_some_and(|tags| !tags.includes(target.etag, Comparison::Strong)) {
             return Err(failed(READ.if_match));
@@ -236,6 +237,16 @@ impl DeleteConditions {
             return Err(failed(Self::SIZE));
         }
         Ok(())
+    }
+
+    /// The name of the first condition that there is.
+    fn first_name(&self) -> Option<&'static str> {
+        let given = [
+            (self.matches.is_some(), READ.if_match),
+            (self.modified.is_some(), Self::MODIFIED),
+            (self.size.is_some(), Self::SIZE),
+        ];
+        given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
     }
 
     /// Whether there is nothing to check.
@@ -464,6 +475,9 @@ mod tests {
             (&[("If-Match", "\"x\"")], object, 412, "If-Match"),
             (&[("If-Match", "*")], Current::Absent, 404, ""),
             (&[("If-Match", "*")], Current::DeleteMarker, 412, "If-Match"),
+            (&[], Current::DeleteMarker, 200, ""),
+            (&[(size, "0")], Current::DeleteMarker, 412, size),
+            (&[(time, SAME)], Current::DeleteMarker, 412, time),
             (&[(size, "7")], object, 200, ""),
             (&[(size, "8")], object, 412, size),
             (&[(size, "8")], Current::Absent, 200, ""),

@@ -1,4 +1,4 @@
-//! GetObject and HeadObject, and finding a version of a key.
+//! GetObject, HeadObject and what is left of GetObjectTorrent, and finding a version of a key.
 //!
 //! Source: S3 API reference, GetObject and HeadObject.
 
@@ -64,6 +64,11 @@ pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         sealing.push(&mut response);
     }
     Ok(response.body(ResponseBody::Head(wanted.range.end - wanted.range.start)))
+}
+
+/// GetObjectTorrent, which S3 has ended: no object has a torrent, whether it is there or not.
+pub fn torrent(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    Err(missing(ctx.key(), None))
 }
 
 /// Finds the version that a read names, and checks that the requester may read it.

@@ -28,6 +28,7 @@ mod signature; // who is let in
 mod sproxyd; // a RING as a location, and its failures
 mod storage; // the conformance suite of the backends
 mod stored_settings; // settings that are only kept
+mod suite; // where S3 and a public test suite disagree
 mod tagging; // tags of buckets and objects
 mod versioning; // versions, delete markers, the null version
 mod website; // pages for people
