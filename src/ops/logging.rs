@@ -126,6 +126,7 @@ fn is_allowed(service: &Service, source: &Bucket, target: &Bucket, key: &str) ->
         let values = |name: &str| match name {
             "aws:sourcearn" => vec![arn.clone()],
             "aws:sourceaccount" => vec![account.to_owned()],
+            "aws:principalservicename" | "aws:principalservicenameslist" => vec![LOGGING_SERVICE.to_owned()],
             "aws:principalisawsservice" | "aws:securetransport" => vec!["true".to_owned()],
             _ => Vec::new(),
         };
