@@ -6,7 +6,7 @@
 
 use crate::access_log::{self, Record};
 use crate::auth::keys::SigningKeyCache;
-use crate::auth::{self, Authenticated, Identity};
+use crate::auth::{self, Authenticated};
 use crate::codec::clock::Millis;
 use crate::codec::uri::Query;
 use crate::codec::xml_writer::XmlWriter;
@@ -18,9 +18,10 @@ use crate::ops::service::{Bucket, Service, request_id};
 use crate::ops::target::{Hosts, Target};
 use crate::ops::website_serving::Visit;
 use crate::ops::{
-    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, request_payment, route,
+    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, logged, request_payment, route,
     website_serving,
 };
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -55,6 +56,10 @@ struct Facts {
     requester: Option<String>,
     /// When the request was received.
     received: Millis,
+    /// Whether a grant of an access control list was needed.
+    acl_required: bool,
+    /// Whether it was asked of a website, which access logs tell apart.
+    website: bool,
 }
 
 /// The parts of a request that outlive its body.
@@ -101,7 +106,7 @@ impl S3 {
         let now = self.service.clock.now();
         let authenticated = self.authenticate(head, &target, now, body)?;
         facts.access_key = authenticated.identity.access_key().map(str::to_owned);
-        facts.requester = requester(&authenticated.identity);
+        facts.requester = logged::requester(&authenticated.identity);
         if authenticated.signed_query {
             take_over_parameters(&query, &mut head.headers);
         }
@@ -127,15 +132,19 @@ impl S3 {
             peer: head.peer,
             secure: head.secure,
             bucket,
+            acl_required: Cell::default(),
         };
-        access::authorize(&ctx)?;
-        let mut response = (operation.run)(&ctx, body)?;
+        let outcome = access::authorize(&ctx).and_then(|()| (operation.run)(&ctx, body));
+        facts.acl_required = ctx.acl_required.get();
+        let mut response = outcome?;
         request_payment::acknowledge(&ctx, &mut response);
         Ok(response)
     }
 
     fn serve_website(&self, head: &Head, target: &Target, id: &str, facts: &mut Facts) -> Response {
         facts.operation = Some("WebsiteRequest");
+        facts.logged_as = Some(website_serving::read_operation(head.method));
+        facts.website = true;
         let (response, error) = website_serving::serve(&Visit {
             service: &self.service,
             target,
@@ -224,7 +233,7 @@ impl S3 {
             remote_ip: head.peer.map(|peer| peer.ip().to_canonical()),
             requester: facts.requester.clone().unwrap_or_default(),
             request_id: id.to_owned(),
-            operation: access_log::operation_name(operation),
+            operation: access_log::operation_name(operation, facts.website),
             key: facts.key.clone().unwrap_or_default(),
             request_uri: access_log::request_line(head.method, &head.path, &head.query),
             status: Some(response.status),
@@ -237,6 +246,7 @@ impl S3 {
             signature_version,
             authentication,
             host: header("host"),
+            acl_required: facts.acl_required,
             ..Record::default()
         };
         Some((bucket, record))
@@ -371,14 +381,6 @@ const PRESIGN_PARAMETERS: [&str; 7] = [
     "x-amz-signature",
     "x-amz-signedheaders",
 ];
-
-fn requester(identity: &Identity) -> Option<String> {
-    match identity {
-        Identity::Anonymous => None,
-        Identity::Key { user: Some(user), .. } => Some(user.arn.clone()),
-        Identity::Key { account, .. } => Some(account.canonical_id.clone()),
-    }
-}
 
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
