@@ -20,6 +20,8 @@ mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod object_lock; // retention, legal hold, and what they forbid
+mod operations; // every row of the operations table: done, denied, refused, and its answer
+mod policy_model; // the policy evaluator against a second one
 mod post_object; // uploads from HTML forms
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
