@@ -76,7 +76,12 @@ def main():
 
 def stored():
     """What lies in the other store: path in its bucket to content."""
-    return f.read_tree(REMOTE)
+    while True:
+        try:
+            return f.read_tree(REMOTE)
+        except FileNotFoundError:
+            # A body or its folder went away in the meantime.
+            continue
 
 
 def until_stored(what, contents):
@@ -107,9 +112,9 @@ def objects(s3):
         path, = stored()
         assert path.startswith(f"{BUCKET}/one/"), path
     with step("odd keys"):
-        for key, data in f.API_KEYS.items():
-            s3.put_object(Bucket=BUCKET, Key=key, Body=data)
-            same(repr(key), read(s3, key), data)
+        for key, content in f.API_KEYS.items():
+            s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+            same(repr(key), read(s3, key), content)
         listed = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
         same("listing", sorted(listed), sorted([*f.API_KEYS, "one"]))
         until_stored("odd keys", [data, *filter(None, f.API_KEYS.values())])

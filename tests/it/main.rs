@@ -15,6 +15,7 @@ mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
+mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
 mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
