@@ -86,7 +86,7 @@ impl S3 {
 
     fn answer(&self, head: &mut Head, body: Body<'_>, id: &str, facts: &mut Facts) -> Result<Response> {
         if let Some(response) = self.internal(head, facts) {
-            return Ok(response);
+            return response;
         }
         let hosts = Hosts { known: &self.service.hosts, strict: self.service.config.strict_hosts };
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
@@ -186,18 +186,24 @@ impl S3 {
 
     /// Answers the paths that are not S3's. A bucket may be called `live`, so a path that could be a
     /// bucket is only taken from requests without a signature.
-    fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Response> {
-        let signed = head.headers.has("authorization") || !head.query.is_empty();
-        let response = match head.path.as_str() {
-            "/live" if !signed => admin::live(&self.service),
-            "/ready" if !signed => admin::ready(&self.service),
+    fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Result<Response>> {
+        let answer = match head.path.as_str() {
+            "/live" if is_probe(head) => Ok(admin::live(&self.service, head.peer)),
+            "/ready" if is_probe(head) => Ok(admin::ready(&self.service)),
             path if path.starts_with("/_/") => {
                 admin::internal(&self.service, head.method, path, &head.query, head.peer)
             }
             _ => return None,
         };
-        facts.health = true;
-        Some(response)
+        facts.health = answer.is_ok();
+        Some(answer)
+    }
+
+    /// Adds a request to the statistics. Those of the server's own paths are none of its clients'.
+    fn count(&self, facts: &Facts, status: u16) {
+        if let Some(statistics) = self.service.statistics.as_ref().filter(|_| !facts.health) {
+            statistics.count(self.service.clock.now(), status);
+        }
     }
 
     /// Adds what every answer carries.
@@ -316,6 +322,7 @@ impl Handler for S3 {
         });
         let mut response = self.finish(response, &id);
         cors::decorate(&self.service, facts.bucket.as_deref(), head.method, &head.headers, &mut response);
+        self.count(&facts, response.status);
         self.log_when_sent(&mut response, head, id, facts, started);
         response
     }
@@ -340,6 +347,15 @@ impl Handler for S3 {
         self.log.write(Level::Info, "refused", &fields);
         self.finish(response, &id)
     }
+}
+
+/// Whether a request to `/live` or `/ready` asks for the state of the server, and not for the bucket of that
+/// name: it has no signature, and is not an upload from an HTML form, which is signed in its body.
+fn is_probe(head: &Head) -> bool {
+    let signed = head.headers.has("authorization") || !head.query.is_empty();
+    let form = head.headers.get("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data"));
+    let asks = matches!(head.method, Method::Get | Method::Head | Method::Post);
+    asks && !signed && !form
 }
 
 /// The status and the error of a request that the HTTP engine refuses.

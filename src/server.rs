@@ -19,6 +19,7 @@ use crate::notifications;
 use crate::ops::service::Service;
 use crate::s3::S3;
 use crate::signals::Stop;
+use crate::statistics;
 use crate::stores::Stores;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -37,6 +38,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 pub struct Server {
     engine: http_engine::Running,
     lifecycle: lifecycle::Runner,
+    statistics: statistics::Runner,
     access_log: access_log::Runner,
     notifications: notifications::Runner,
     service: Arc<Service>,
@@ -67,10 +69,12 @@ impl Server {
             .map_err(|error| format!("cannot start the access log thread: {error}"))?;
         let notifications = notifications::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the notification thread: {error}"))?;
+        let statistics = statistics::Runner::start(service.clone(), log.clone())
+            .map_err(|error| format!("cannot start the statistics thread: {error}"))?;
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, lifecycle, access_log, notifications, service, addresses, sweep })
+        Ok(Server { engine, lifecycle, statistics, access_log, notifications, service, addresses, sweep })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -93,6 +97,7 @@ impl Server {
         drop(self.lifecycle);
         drop(self.access_log);
         drop(self.notifications);
+        drop(self.statistics);
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };

@@ -6,7 +6,9 @@ use std::fs::File;
 
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
-use super::{Backend, Config, Inputs, Location, Note, PART_BYTES_MIN, Remote, TlsFiles, TrustedProxies};
+use super::{
+    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, TlsFiles, TrustedProxies,
+};
 use super::{accounts, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
@@ -62,7 +64,7 @@ impl Config {
             tls: tls_files(&raw, inputs)?,
             data_client: remote(&raw, Id::DataClient, Id::DataHost, DATA_DAEMON_PORT)?,
             metadata_client: remote(&raw, Id::MetadataClient, Id::MetadataHost, METADATA_DAEMON_PORT)?,
-            local_cache: local_cache(&raw)?,
+            local_cache: local_cache(&raw, &mut notes)?,
             notes,
         })
     }
@@ -254,17 +256,50 @@ fn read_remote(given: &Given, section: Id) -> Result<Remote, ConfigError> {
     Ok(Remote { host, port: port as u16 })
 }
 
-/// `localCache`: with `sentinels` it names no single host, which is accepted and not used.
-fn local_cache(raw: &Raw) -> Result<Option<Remote>, ConfigError> {
-    let port = raw.number(Id::RedisPort)?.map(|port| port as u16);
+/// `localCache` of the file, its host and port replaced by a container's variables. Without either,
+/// `ENABLE_LOCAL_CACHE` stands for a Redis on this machine.
+fn local_cache(raw: &Raw, notes: &mut Vec<Note>) -> Result<Option<LocalCache>, ConfigError> {
     let in_file = match raw.get(Id::LocalCache) {
-        Some(given) if given.get("sentinels").is_none() => Some(read_remote(given, Id::LocalCache)?),
-        _ => None,
+        Some(given) => read_local_cache(given, notes)?,
+        None => None,
     };
-    Ok(match raw.text(Id::RedisHost)? {
-        Some(host) => Some(Remote { host: host.to_owned(), port: port.unwrap_or(REDIS_PORT) }),
-        None => in_file,
+    let port = raw.number(Id::RedisPort)?.map(|port| port as u16);
+    let remote = |host: &str| Remote { host: host.to_owned(), port: port.unwrap_or(REDIS_PORT) };
+    Ok(match (raw.text(Id::RedisHost)?, in_file) {
+        (Some(host), in_file) => {
+            let password = in_file.and_then(|cache| cache.password);
+            Some(LocalCache { remote: remote(host), password })
+        }
+        (None, Some(mut cache)) => {
+            cache.remote.port = port.unwrap_or(cache.remote.port);
+            Some(cache)
+        }
+        (None, None) if raw.get(Id::LocalCache).is_none() && raw.text(Id::EnableLocalCache)?.is_some() => {
+            Some(LocalCache { remote: remote("127.0.0.1"), password: None })
+        }
+        (None, None) => None,
     })
+}
+
+/// The section. One that names only sentinels is accepted, so that a file from Scality S3 Server starts
+/// this server, with a remark that nothing is counted.
+fn read_local_cache(given: &Given, notes: &mut Vec<Note>) -> Result<Option<LocalCache>, ConfigError> {
+    let Kind::Object(shape) = setting(Id::LocalCache).kind else { return Err(given.refuse("an object")) };
+    given.entries(shape)?;
+    let password = given.get("password").map(|password| match password.value.as_str() {
+        Some(text) => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
+        None => Err(password.refuse_secret("a text")),
+    });
+    let password = password.transpose()?.flatten();
+    if let Some(sentinels) = given.get("sentinels").filter(|_| given.get("host").is_none()) {
+        let text = format!(
+            "{}: Redis Sentinel is not asked, so no statistics are kept; allowed: host and port of the Redis itself",
+            sentinels.origin
+        );
+        notes.push(Note { level: Level::Warn, text });
+        return Ok(None);
+    }
+    Ok(Some(LocalCache { remote: read_remote(given, Id::LocalCache)?, password }))
 }
 
 fn webhook(raw: &Raw) -> Result<Option<String>, ConfigError> {

@@ -66,6 +66,22 @@ pub struct Remote {
     pub port: u16,
 }
 
+/// `localCache`: the Redis that statistics are kept in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LocalCache {
+    /// Where it listens.
+    pub remote: Remote,
+    /// The password of its default user.
+    pub password: Option<String>,
+}
+
+/// The password is a secret.
+impl fmt::Debug for LocalCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalCache").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
 /// `certFilePaths`: what HTTPS is served with. The files could be opened when the configuration was
 /// checked; what they hold was not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,8 +163,8 @@ pub struct Config {
     pub data_client: Option<Remote>,
     /// `metadataClient` or `METADATA_HOST`: where a metadata daemon listens, if one is named.
     pub metadata_client: Option<Remote>,
-    /// `localCache` or `REDIS_HOST`: where a Redis listens, if one is named.
-    pub local_cache: Option<Remote>,
+    /// `localCache`, `REDIS_HOST` or `ENABLE_LOCAL_CACHE`: the Redis for statistics, if there is one.
+    pub local_cache: Option<LocalCache>,
     /// Remarks for the log.
     pub notes: Vec<Note>,
 }

@@ -79,6 +79,8 @@ pub struct Service {
     pub access_log: crate::access_log::AccessLog,
     /// Events that wait for others, or to be polled.
     pub notifications: crate::notifications::Notifications,
+    /// Counts of requests, when there is a Redis to keep them in.
+    pub statistics: Option<crate::statistics::Statistics>,
     /// Decoded bucket records, each valid while the stored bytes are the same.
     buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
 }
@@ -93,8 +95,10 @@ impl Service {
     ) -> Service {
         let endpoints = config.rest_endpoints.keys().chain(&config.website_endpoints);
         let hosts = endpoints.map(|host| host.to_ascii_lowercase()).collect();
+        let statistics = config.local_cache.as_ref().map(|_| crate::statistics::Statistics::default());
         Service {
             config,
+            statistics,
             clock: Clock::system(),
             meta,
             blobs,

@@ -32,6 +32,8 @@ use ureq::http::{Request, Response};
 
 /// The longest key of an S3 object, in bytes (S3 user guide, "Naming Amazon S3 objects").
 const KEY_BYTES_MAX: usize = 1024;
+/// The longest segment of a key between slashes, in bytes: what file systems take as a name.
+const SEGMENT_BYTES_MAX: usize = 255;
 /// The random end of a key with its slash.
 const KEY_END_BYTES: usize = 33;
 /// The largest shared credentials file that is read.
@@ -70,7 +72,8 @@ impl Settings {
     pub fn from_details(details: &Map<String, Value>) -> std::result::Result<Settings, String> {
         let text = |name: &str| details.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let switch = |name: &str, default| details.get(name).and_then(Value::as_bool).unwrap_or(default);
-        let bucket = text("bucketName").ok_or("details.bucketName is missing")?;
+        let bucket = text("bucketName")
+            .ok_or("details.bucketName is missing; allowed: the name of a bucket of the other store")?;
         let (https, endpoint) = match text("awsEndpoint").unwrap_or("s3.amazonaws.com").split_once("://") {
             Some((scheme, host)) => (scheme == "https", host),
             None => (switch("https", true), text("awsEndpoint").unwrap_or("s3.amazonaws.com")),
@@ -106,15 +109,24 @@ fn credentials(details: &Map<String, Value>) -> std::result::Result<(String, Str
         return Ok((text("accessKey"), text("secretKey")));
     }
     let Some(profile) = details.get("credentialsProfile").and_then(Value::as_str) else {
-        return Err("details.credentials or details.credentialsProfile is missing".to_owned());
+        return Err("details.credentials is missing; allowed: an object with accessKey and secretKey, or \
+                    details.credentialsProfile, the name of a profile"
+            .to_owned());
     };
-    let path =
-        credentials_path().ok_or("neither AWS_SHARED_CREDENTIALS_FILE nor HOME says where profiles are")?;
-    let failed = |error| format!("{}: {error}", path.display());
+    let refused = |why: String| {
+        format!(
+            "details.credentialsProfile: {profile:?} cannot be used: {why}; allowed: a profile with \
+             aws_access_key_id and aws_secret_access_key in the file that AWS_SHARED_CREDENTIALS_FILE names, \
+             else in ~/.aws/credentials"
+        )
+    };
+    let path = credentials_path().ok_or_else(|| refused("there is no home folder".to_owned()))?;
+    let failed = |error| refused(format!("{}: {error}", path.display()));
     let mut text = String::new();
     let file = std::fs::File::open(&path).map_err(failed)?;
     file.take(CREDENTIALS_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    of_profile(&text, profile).ok_or_else(|| format!("{}: profile {profile} has no key pair", path.display()))
+    let lacking = || refused(format!("{} has no key pair of this name", path.display()));
+    of_profile(&text, profile).ok_or_else(lacking)
 }
 
 /// Where the AWS tools keep profiles.
@@ -142,7 +154,7 @@ fn of_profile(text: &str, profile: &str) -> Option<(String, String)> {
             _ => {}
         }
     }
-    access_key.zip(secret_key)
+    access_key.zip(secret_key).filter(|(access, secret)| !access.is_empty() && !secret.is_empty())
 }
 
 /// A bucket of another store.
@@ -186,9 +198,10 @@ impl Client {
             true => hint.key.to_owned(),
             false => format!("{}/{}", hint.bucket, hint.key),
         };
-        // Some stores and proxies fold such segments; the readable part is not worth that.
-        let folds = |segment: &str| matches!(segment, "" | "." | "..");
-        let readable = if readable.split('/').any(folds) { hint.bucket } else { &readable };
+        // Some stores and proxies fold such segments, and stores that keep keys as paths refuse long ones; the
+        // readable part is not worth that.
+        let unfit = |part: &str| matches!(part, "" | "." | "..") || part.len() > SEGMENT_BYTES_MAX;
+        let readable = if readable.split('/').any(unfit) { hint.bucket } else { &readable };
         let cut = (0..=readable.len().min(KEY_BYTES_MAX - KEY_END_BYTES))
             .rev()
             .find(|end| readable.is_char_boundary(*end))
@@ -462,21 +475,24 @@ mod tests {
     #[test]
     fn keys_are_readable_unique_and_short_enough() {
         let client = |details| S3Blobs::new(settings(details).expect("complete")).client;
-        let long = "é".repeat(512);
+        let (long, longest) = ("é".repeat(100) + "/é", "é".repeat(127) + "a");
+        let long = [long.as_str(); 4].join("/");
         for (bucket_match, key, start) in [
             (false, "a/b", "bucket/a/b/"),
             (true, "a/b", "a/b/"),
             (false, "a/../b", "bucket/"),
             (true, "/a", "bucket/"),
             (true, "./a", "bucket/"),
-            (true, long.as_str(), "éé"),
+            (true, longest.as_str(), &format!("{longest}/")),
+            (true, &format!("{longest}a"), "bucket/"),
+            (false, &format!("{long}/{long}"), "bucket/éé"),
         ] {
             let client = client(json!({ "bucketMatch": bucket_match }));
             let hint = BlobHint { bucket: "bucket", key, owner: "o", length: None };
             let one = client.new_key(&hint).0;
             assert!(one.starts_with(start) && is_key(&BlobId(one.clone())), "{one}");
             assert_ne!(one, client.new_key(&hint).0);
-            if key != long {
+            if !key.starts_with(&long) {
                 assert_eq!(one.len(), start.len() + 32, "{one}");
             }
         }

@@ -48,7 +48,9 @@ impl Settings {
     pub fn from_details(details: &Map<String, Value>) -> std::result::Result<Settings, String> {
         let sproxyd = details.get("connector").and_then(|connector| connector.get("sproxyd"));
         let Some(sproxyd) = sproxyd else {
-            return Err("details.connector.sproxyd is missing, and no other connector is built".to_owned());
+            return Err("details.connector.sproxyd is missing; allowed: an object with bootstrap; no other connector \
+                        is built"
+                .to_owned());
         };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let bootstrap = match sproxyd.get("bootstrap").and_then(Value::as_array) {

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A folder of its own for each server, removed at the end.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(files: &[(&str, &str)]) -> Folder {
+    /// With these files in it.
+    pub fn new(files: &[(&str, &str)]) -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("s3pail-config-{}-{number}", std::process::id()));
@@ -35,7 +36,8 @@ impl Drop for Folder {
     }
 }
 
-fn s3pail(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
+/// The binary in a folder, with nothing of this process's environment.
+pub fn s3pail(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_s3pail"));
     command.current_dir(folder).env_clear().args(args).envs(variables.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -43,13 +45,15 @@ fn s3pail(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
 }
 
 /// A server that is ended when the test ends.
-struct Server {
+pub struct Server {
     child: Child,
-    start_line: String,
+    /// What it said when it began to serve.
+    pub start_line: String,
 }
 
 impl Server {
-    fn start(mut command: Command) -> Server {
+    /// Waits for the start line.
+    pub fn start(mut command: Command) -> Server {
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (sender, receiver) = mpsc::channel();
@@ -90,7 +94,7 @@ fn wait(child: &mut Child) -> Option<i32> {
 }
 
 /// Runs to the end. A server that starts although it should not is ended, and fails the test.
-fn output(mut command: Command) -> Output {
+pub fn output(mut command: Command) -> Output {
     let mut child = command.spawn().unwrap();
     let started = Instant::now();
     while child.try_wait().unwrap().is_none() {
@@ -103,12 +107,13 @@ fn output(mut command: Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn stderr_of(output: &Output) -> String {
+/// What it wrote to standard error.
+pub fn stderr_of(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// Starts with the files and expects exit code 2, nothing on standard output and one sentence.
-fn refused(files: &[(&str, &str)], args: &[&str]) -> String {
+pub fn refused(files: &[(&str, &str)], args: &[&str]) -> String {
     let folder = Folder::new(files);
     let output = output(s3pail(&folder.0, args, &[]));
     let stderr = stderr_of(&output);

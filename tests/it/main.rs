@@ -12,8 +12,10 @@ mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
+mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
+mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
 mod logging; // access logs and their delivery
 mod multipart; // uploads in parts
@@ -28,6 +30,7 @@ mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
 mod sproxyd; // a RING as a location, and its failures
+mod statistics; // requests and failures, counted in Redis
 mod storage; // the conformance suite of the backends
 mod stored_settings; // settings that are only kept
 mod suite; // where S3 and a public test suite disagree
