@@ -8,6 +8,8 @@
 //! Daemons know no identities: whoever reaches the port may do everything. They listen on loopback
 //! unless told otherwise, and belong on networks that only front ends share.
 
+pub mod data;
+
 use crate::config::{Config, Listen, Role};
 use crate::http::Handler;
 use crate::http::engine::Options;
@@ -15,7 +17,9 @@ use crate::http::limits::Limits;
 use crate::http::serving;
 use crate::log::{Level, Log};
 use crate::storage;
+use crate::storage::shared_folder::{Lender, SharedFolder};
 use crate::stores::Stores;
+use data::DataDaemon;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,8 +121,9 @@ pub fn of_role(config: &Config, log: &Arc<Log>) -> Result<Daemon, String> {
 /// A sentence that says what cannot be bound or started, and why.
 pub fn beside_front_end(config: &Config, stores: &Stores, log: &Arc<Log>) -> Result<Vec<Daemon>, String> {
     let mut bound = Vec::new();
-    if let Some(listen) = &config.data_daemon {
-        bound.push((bind(listen)?, data_of_stores(stores, log)?));
+    // With locations elsewhere only, there is no folder to serve.
+    if let (Some(listen), Some(folder)) = (&config.data_daemon, stores.folder()) {
+        bound.push((bind(listen)?, data_of(folder.clone(), log)));
     }
     // HOOK(metadata daemon): the same with `config.metadata_daemon` and `stores.meta`.
     let mut daemons = Vec::with_capacity(bound.len());
@@ -130,12 +135,16 @@ pub fn beside_front_end(config: &Config, stores: &Stores, log: &Arc<Log>) -> Res
     Ok(daemons)
 }
 
-fn data_of_folder(_: &Config, _: &Arc<Log>) -> Result<Served, String> {
-    Err("--role: data is not built yet".to_owned())
+fn data_of_folder(config: &Config, log: &Arc<Log>) -> Result<Served, String> {
+    let folder = SharedFolder::open(&config.data_path, config.sync, true)
+        .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
+    Ok(data_of(Arc::new(folder), log))
 }
 
-fn data_of_stores(_: &Stores, _: &Arc<Log>) -> Result<Served, String> {
-    Err("dataDaemon: not built yet".to_owned())
+/// A data daemon over a store.
+pub fn data_of<S: Lender + 'static>(store: Arc<S>, log: &Arc<Log>) -> Served {
+    let handler = Arc::new(DataDaemon::new(store.clone(), log.clone()));
+    Served { role: Role::Data, handler, sync: Box::new(move || store.sync()) }
 }
 
 // HOOK(metadata daemon): open the folder of records and serve it, `daemon::metadata`.

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 pub mod buffers;
+pub mod data_client;
 pub mod database;
 pub mod fault;
 pub mod file_blobs;
@@ -25,6 +26,7 @@ pub mod memory;
 pub mod recent;
 pub mod remote;
 pub mod s3_upstream;
+pub mod shared_folder;
 pub mod sproxyd;
 pub mod sweep;
 
