@@ -2,13 +2,13 @@
 //! what they say when it fails.
 
 use super::harness::{DEADLINE, Folder, Reply, TestServer, file_config, wait_until};
-use s3pail::config::{Backend, Config, Listen, Remote, Role};
+use s3pail::config::{Config, Listen, Remote};
 use s3pail::daemon::{self, Daemon};
 use s3pail::log::Log;
 use s3pail::storage::data_client::{DataClient, Settings};
 use s3pail::storage::fault::{Fault, Faulty, Step};
 use s3pail::storage::remote::Deadlines;
-use s3pail::storage::shared_folder::{Lender, SharedFolder};
+use s3pail::storage::shared_folder::SharedFolder;
 use s3pail::storage::{BlobHint, BlobId, BlobStore, StorageError, SyncMode, WriteError};
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -433,13 +433,4 @@ fn a_port_in_use_is_named_with_its_key() {
     let folder = Folder::new();
     let error = start(with_daemon(&folder, address)).err().unwrap();
     assert!(error.starts_with(&format!("config.json: dataDaemon: cannot listen on {address}: ")), "{error}");
-}
-
-#[test]
-fn memory_and_a_role_of_daemon_have_no_front_end() {
-    let config = Config { role: Role::Data, data: Backend::File, ..Config::in_memory() };
-    assert!(config.stores_body_files() && !config.stores_record_files());
-    let folder = Folder::new();
-    let store = SharedFolder::open(&folder.0, SyncMode::None, true).unwrap();
-    assert!(store.space().unwrap().total > 0);
 }
