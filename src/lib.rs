@@ -5,13 +5,15 @@
 //! operations and the operations themselves), [`lifecycle`] (what happens to objects by age), [`access_log`],
 //! [`notifications`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
-//! folder that knows sockets), [`crypto`] (server-side encryption), [`config`], [`error`], [`codec`].
+//! folder that knows sockets), [`crypto`] (server-side encryption), [`daemon`] (a store served to
+//! other processes), [`config`], [`error`], [`codec`].
 
 pub mod access_log;
 pub mod auth;
 pub mod codec;
 pub mod config;
 pub mod crypto;
+pub mod daemon;
 pub mod error;
 pub mod healthcheck;
 pub mod housekeeping;

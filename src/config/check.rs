@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
+use super::daemons::read_remote;
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
 use super::{
-    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, TlsFiles, TrustedProxies,
+    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TlsFiles, TrustedProxies,
 };
-use super::{accounts, env, file, locations, network};
+use super::{accounts, daemons, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
@@ -20,9 +21,7 @@ use crate::storage::SyncMode;
 const WORKERS_DEFAULT_MAX: usize = 64;
 /// Worker threads for each core, unless given; the fewest, too. Workers mostly wait for disk and network.
 const WORKERS_FOR_EACH_CORE: usize = 8;
-/// Ports of the daemons and of Redis when only their host is given.
-const DATA_DAEMON_PORT: u16 = 9991;
-const METADATA_DAEMON_PORT: u16 = 9990;
+/// The port of Redis when only its host is given.
 const REDIS_PORT: u16 = 6379;
 
 impl Config {
@@ -37,12 +36,21 @@ impl Config {
         let data = backend(&raw, Id::Data)?;
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
         let locations = locations::read(&location_file, data == Backend::Multiple)?;
+        let metadata = backend(&raw, Id::Metadata)?;
+        if let Some(given) = raw.get(Id::Role).filter(|_| data == Backend::Memory) {
+            if daemons::role(&raw)? == Role::Data {
+                return Err(given.refuse("data with bodies in files: --data file"));
+            }
+        }
+        let data_place = daemons::data(&raw, data == Backend::Memory)?;
+        let metadata_place = daemons::metadata(&raw, metadata == Backend::Memory)?;
         let accounts = accounts_of(&raw, inputs, &mut notes)?;
         let published = accounts::read(&file::ACCOUNTS.built_in())?;
         Ok(Config {
+            role: daemons::role(&raw)?,
             listen: network::listen(&raw)?,
             data,
-            metadata: backend(&raw, Id::Metadata)?,
+            metadata,
             data_path: folder.join(path(&raw, Id::DataPath)?.unwrap_or("localData")),
             metadata_path: folder.join(path(&raw, Id::MetadataPath)?.unwrap_or("localMetadata")),
             sync: sync_mode(&raw)?,
@@ -62,8 +70,10 @@ impl Config {
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
             tls: tls_files(&raw, inputs)?,
-            data_client: remote(&raw, Id::DataClient, Id::DataHost, DATA_DAEMON_PORT)?,
-            metadata_client: remote(&raw, Id::MetadataClient, Id::MetadataHost, METADATA_DAEMON_PORT)?,
+            data_client: data_place.client,
+            metadata_client: metadata_place.client,
+            data_daemon: data_place.daemon,
+            metadata_daemon: metadata_place.daemon,
             local_cache: local_cache(&raw, &mut notes)?,
             notes,
         })
@@ -233,27 +243,6 @@ fn tls_files(raw: &Raw, inputs: &Inputs) -> Result<Option<TlsFiles>, ConfigError
     let cert = open(&given.require("cert", readable)?)?;
     let ca = given.get("ca").map(|ca| open(&ca)).transpose()?;
     Ok(Some(TlsFiles { key, cert, ca }))
-}
-
-/// A section with `host` and `port`, its host replaced by a container's variable.
-fn remote(raw: &Raw, section: Id, host: Id, port: u16) -> Result<Option<Remote>, ConfigError> {
-    let in_file = raw.get(section).map(|given| read_remote(given, section)).transpose()?;
-    Ok(match raw.text(host)? {
-        Some(host) => {
-            let port = in_file.map_or(port, |remote| remote.port);
-            Some(Remote { host: host.to_owned(), port })
-        }
-        None => in_file,
-    })
-}
-
-fn read_remote(given: &Given, section: Id) -> Result<Remote, ConfigError> {
-    let Kind::Object(shape) = setting(section).kind else { return Err(given.refuse("an object")) };
-    given.entries(shape)?;
-    let host = given.require("host", "a host name or an IP address")?;
-    let host = host.text("a host name or an IP address")?.to_owned();
-    let port = given.require("port", "a whole number from 1 to 65535")?.number(1, 65_535)?;
-    Ok(Remote { host, port: port as u16 })
 }
 
 /// `localCache` of the file, its host and port replaced by a container's variables. Without either,

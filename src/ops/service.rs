@@ -240,7 +240,7 @@ impl Service {
     }
 
     fn is_reserved(&self, piece: &Piece) -> bool {
-        !piece.inline && self.blobs_of(&piece.location).is_ok_and(|blobs| !blobs.lists())
+        !piece.inline && self.blobs_of(&piece.location).is_ok_and(|blobs| blobs.reserves())
     }
 
     /// Removes bodies that no record ever named, after a failed write. What cannot be removed now is
@@ -253,8 +253,20 @@ impl Service {
                     (self.discard)(piece.clone());
                 }
             } else if let Ok(blobs) = self.blobs_of(&piece.location) {
-                let _ = blobs.delete(&piece.id);
+                match blobs.lists() {
+                    true => _ = blobs.delete(&piece.id),
+                    false => self.drop_without_sweep(piece),
+                }
             }
+        }
+    }
+
+    /// Removes a body that no sweep would find, by way of the to-delete list.
+    fn drop_without_sweep(&self, piece: &Piece) {
+        let mut batch = Batch::new();
+        batch.put(keys::garbage(&piece.location, &piece.id), Vec::new());
+        if self.meta.commit(batch).is_ok_and(|outcome| outcome == Outcome::Committed) {
+            (self.discard)(piece.clone());
         }
     }
 }

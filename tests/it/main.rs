@@ -11,6 +11,7 @@ mod access; // lists, policies, ownership, who pays
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
+mod data_daemon; // bodies in another process, and its failures
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
