@@ -52,6 +52,7 @@ pub mod post_object;
 pub mod public_access;
 pub mod range;
 pub mod request_payment;
+pub mod restore;
 pub mod schema;
 pub mod service;
 pub mod sse_headers;

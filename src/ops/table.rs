@@ -3,8 +3,8 @@
 use super::{
     Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, cors, lifecycle, list,
     list_uploads, logging, multipart, notification, object_copy, object_delete, object_get, object_lock,
-    object_put, ownership, post_object, public_access, request_payment, stored_settings, tagging, versioning,
-    website,
+    object_put, ownership, post_object, public_access, request_payment, restore, stored_settings, tagging,
+    versioning, website,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -121,6 +121,8 @@ pub static OPERATIONS: &[Operation] = &[
     row("PutObjectRetention", Put, OnObject, "retention", "s3:PutObjectRetention", object_lock::put_retention),
     row("GetObjectLegalHold", Get, OnObject, "legal-hold", "s3:GetObjectLegalHold", object_lock::get_legal_hold),
     row("PutObjectLegalHold", Put, OnObject, "legal-hold", "s3:PutObjectLegalHold", object_lock::put_legal_hold),
+
+    row("RestoreObject", Post, OnObject, "restore", "s3:RestoreObject", restore::restore),
 
     row("CreateMultipartUpload", Post, OnObject, "uploads", "s3:PutObject", multipart::create),
     row_with_header("UploadPartCopy", OnObject, "uploadId", "x-amz-copy-source", "s3:PutObject", object_copy::copy_part),

@@ -26,7 +26,8 @@ mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
 mod sproxyd; // a RING as a location, and its failures
-mod storage; // the conformance suite of the backends
+mod storage;
+mod storage_class; // the conformance suite of the backends
 mod stored_settings; // settings that are only kept
 mod tagging; // tags of buckets and objects
 mod versioning; // versions, delete markers, the null version
