@@ -18,7 +18,7 @@ use crate::ops::service::{Bucket, Service, request_id};
 use crate::ops::target::{Hosts, Target};
 use crate::ops::website_serving::Visit;
 use crate::ops::{
-    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, request_payment, route,
+    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, request_payment, route, unbuilt,
     website_serving,
 };
 use std::net::SocketAddr;
@@ -84,6 +84,9 @@ impl S3 {
             return Ok(response);
         }
         let hosts = Hosts { known: &self.service.hosts, strict: self.service.config.strict_hosts };
+        if let Some(refusal) = unbuilt::refusal_of_path(&head.path) {
+            return Err(refusal);
+        }
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
         facts.bucket = target.bucket.as_ref().map(ToString::to_string);
         facts.key = target.key.as_ref().map(ToString::to_string);

@@ -135,9 +135,11 @@ pub static OPERATIONS: &[Operation] = &[
 /// Every sub-resource that S3 has, whether or not a row answers it: a request that names one is never
 /// taken for the plain operation.
 static SUB_RESOURCES: &[&str] = &[
+    "abac",
     "accelerate",
     "acl",
     "analytics",
+    "annotation",
     "attributes",
     "cors",
     "delete",
@@ -148,7 +150,10 @@ static SUB_RESOURCES: &[&str] = &[
     "lifecycle",
     "location",
     "logging",
+    "metadataAnnotationTable",
     "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
     "metadataTable",
     "metrics",
     "notification",

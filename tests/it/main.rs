@@ -8,11 +8,13 @@ mod harness; // a server per backend and a signing client
 mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
+mod actions; // every action of the API, built or not
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod lifecycle; // rules, and what they do when their day comes
+mod limits; // sizes, at the limit and one past
 mod list; // pages, prefixes, delimiters, markers
 mod locations; // where bytes go
 mod logging; // access logs and their delivery
