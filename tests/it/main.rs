@@ -11,6 +11,7 @@ mod access; // lists, policies, ownership, who pays
 mod actions; // every action of the API, built or not
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
+mod copy; // copies, conditional deletions, attributes
 mod cors; // what a page of another origin may see
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod lifecycle; // rules, and what they do when their day comes
