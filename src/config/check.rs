@@ -201,7 +201,9 @@ fn storage_classes(
     let mut classes = BTreeMap::new();
     for (class, location) in given.entries(&allowed)? {
         if class == STANDARD || !STORAGE_CLASSES.contains(&class.as_str()) {
-            return Err(given.refuse(&allowed));
+            let classes = STORAGE_CLASSES.iter().filter(|class| **class != STANDARD);
+            let classes = classes.copied().collect::<Vec<_>>().join(", ");
+            return Err(location.refuse(&format!("one of the keys {classes}")));
         }
         let name = location.text("the name of a configured location")?;
         if !locations.contains_key(name) {
