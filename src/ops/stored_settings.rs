@@ -489,7 +489,7 @@ mod tests {
             (format!("{role}{}", new(first, &format!("<And>{tag}{tag}</And>"), with_markers)), request),
             (roles(&format!("{arn},{arn}")), None),
             (roles(&format!("{arn},{arn},{arn}")), argument),
-            (roles(""), argument),
+            (roles(""), xml),
             (roles("r"), argument),
             (roles("arn:aws:iam::1:role/"), argument),
             (roles("arn:aws:s3::1:role/r"), argument),
