@@ -65,6 +65,9 @@ pub fn event_of(operation: &str, delete_marker: bool) -> Option<&'static str> {
         "PutObjectTagging" => "ObjectTagging:Put",
         "DeleteObjectTagging" => "ObjectTagging:Delete",
         "PutObjectAcl" => "ObjectAcl:Put",
+        "RestoreObject" => "ObjectRestore:Post",
+        "S3.RESTORE.COMPLETED" => "ObjectRestore:Completed",
+        "S3.RESTORE.EXPIRED" => "ObjectRestore:Delete",
         "S3.CREATE.DELETEMARKER" => "LifecycleExpiration:DeleteMarkerCreated",
         "S3.EXPIRE.OBJECT" => "LifecycleExpiration:Delete",
         "S3.TRANSITION.OBJECT" => "LifecycleTransition",
@@ -79,6 +82,8 @@ pub enum Stage {
     Written,
     /// The version was removed for good.
     Removed,
+    /// A temporary copy of it is ready, until this moment.
+    Restored(Millis),
 }
 
 /// A stored event.
@@ -159,7 +164,7 @@ pub fn note(
     let id = if stage == Stage::Written && is_birth(event) { head.id } else { SortedId::new(ctx.now, None) };
     let mut noted = Noted::default();
     for rule in configuration.rules.iter().filter(|rule| rule.wants(event, key.as_str())) {
-        let record = message(ctx, bucket, key, head, (event, &rule.id, id));
+        let record = message(ctx, bucket, key, head, (event, &rule.id, id), stage);
         queue(
             ctx.service,
             &rule.arn,
@@ -172,7 +177,7 @@ pub fn note(
         noted.polled.push((bucket.name.to_string(), record));
     }
     if configuration.event_bridge && noted.polled.is_empty() {
-        noted.polled.push((bucket.name.to_string(), message(ctx, bucket, key, head, (event, "", id))));
+        noted.polled.push((bucket.name.to_string(), message(ctx, bucket, key, head, (event, "", id), stage)));
     }
     noted
 }
@@ -229,6 +234,7 @@ fn message(
     key: &ObjectKey,
     head: &ObjectHead,
     (event, rule_id, id): (&str, &str, SortedId),
+    stage: Stage,
 ) -> Value {
     let mut object = json!({
         "key": form_encoded(key.as_str()),
@@ -266,6 +272,12 @@ fn message(
     if event == "LifecycleTransition" {
         record["lifecycleEventData"] =
             json!({ "transitionEventData": { "destinationStorageClass": head.storage_class() } });
+    }
+    if let Stage::Restored(until) = stage {
+        record["glacierEventData"] = json!({ "restoreEventData": {
+            "lifecycleRestorationExpiryTime": iso8601(until),
+            "lifecycleRestoreStorageClass": head.storage_class(),
+        } });
     }
     record
 }
@@ -478,6 +490,9 @@ mod tests {
             "PutObjectTagging",
             "DeleteObjectTagging",
             "PutObjectAcl",
+            "RestoreObject",
+            "S3.RESTORE.COMPLETED",
+            "S3.RESTORE.EXPIRED",
             "S3.CREATE.DELETEMARKER",
             "S3.EXPIRE.OBJECT",
             "S3.TRANSITION.OBJECT",

@@ -19,7 +19,7 @@ use crate::ops::target::{Hosts, Target};
 use crate::ops::website_serving::Visit;
 use crate::ops::{
     Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, logged, request_payment, route,
-    website_serving,
+    unbuilt, website_serving,
 };
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -89,6 +89,9 @@ impl S3 {
             return response;
         }
         let hosts = Hosts { known: &self.service.hosts, strict: self.service.config.strict_hosts };
+        if let Some(refusal) = unbuilt::refusal_of_path(&head.path) {
+            return Err(refusal);
+        }
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
         facts.bucket = target.bucket.as_ref().map(ToString::to_string);
         facts.key = target.key.as_ref().map(ToString::to_string);

@@ -73,7 +73,17 @@ impl Server {
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, lifecycle, statistics, access_log, notifications, service, addresses, sweep, daemons })
+        Ok(Server {
+            engine,
+            lifecycle,
+            statistics,
+            access_log,
+            notifications,
+            service,
+            addresses,
+            sweep,
+            daemons,
+        })
     }
 
     /// The addresses it listens on, with the ports that the system chose.

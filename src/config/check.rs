@@ -8,13 +8,15 @@ use super::daemons::read_remote;
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
 use super::{
-    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TlsFiles, TrustedProxies,
+    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TlsFiles,
+    TrustedProxies,
 };
 use super::{accounts, daemons, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
 use crate::model::lifecycle::DAY_MS;
+use crate::model::object::{STANDARD, STORAGE_CLASSES};
 use crate::storage::SyncMode;
 
 /// The most worker threads that are started without being asked for.
@@ -58,12 +60,14 @@ impl Config {
             published_keys: accounts::has_published_key(&accounts, &published),
             accounts,
             rest_endpoints: rest_endpoints(&raw, &locations)?,
+            storage_classes: storage_classes(&raw, &locations)?,
             website_endpoints: hosts(&raw, Id::WebsiteEndpoints)?,
             strict_hosts: raw.switch(Id::StrictHosts)?,
             region: raw.text(Id::Region)?.map(str::to_owned),
             locations,
             part_bytes_min: if raw.switch(Id::MpuTesting)? { 0 } else { PART_BYTES_MIN },
             lifecycle_day_ms: raw.number(Id::LifecycleDaySeconds)?.map_or(DAY_MS, |seconds| seconds * 1_000),
+            restore_ms: raw.number(Id::RestoreSeconds)?.unwrap_or(0) * 1_000,
             notification_webhook: webhook(&raw)?,
             notification_destinations: destinations(&raw, &mut notes)?,
             log_level: log_level(&raw)?,
@@ -198,6 +202,29 @@ fn rest_endpoints(
         endpoints.insert(host, locations::DEFAULT_LOCATION.to_owned());
     }
     Ok(endpoints)
+}
+
+/// `storageClasses`: which location the bytes of which class go to.
+fn storage_classes(
+    raw: &Raw,
+    locations: &BTreeMap<String, Location>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let Some(given) = raw.get(Id::StorageClasses) else { return Ok(BTreeMap::new()) };
+    let allowed = setting(Id::StorageClasses).kind.allowed();
+    let mut classes = BTreeMap::new();
+    for (class, location) in given.entries(&allowed)? {
+        if class == STANDARD || !STORAGE_CLASSES.contains(&class.as_str()) {
+            let classes = STORAGE_CLASSES.iter().filter(|class| **class != STANDARD);
+            let classes = classes.copied().collect::<Vec<_>>().join(", ");
+            return Err(location.refuse(&format!("one of the keys {classes}")));
+        }
+        let name = location.text("the name of a configured location")?;
+        if !locations.contains_key(name) {
+            return Err(location.refuse("the name of a configured location"));
+        }
+        classes.insert(class, name.to_owned());
+    }
+    Ok(classes)
 }
 
 /// Loopback, and what the strongest source adds. A container's variable replaces the file's list.

@@ -139,6 +139,8 @@ pub struct Config {
     pub published_keys: bool,
     /// Host name to location name. Every location exists.
     pub rest_endpoints: BTreeMap<String, String>,
+    /// Storage class to location name, for the classes that have a location. Every location exists.
+    pub storage_classes: BTreeMap<String, String>,
     /// Host names that serve websites.
     pub website_endpoints: Vec<String>,
     /// Refuse hosts that are in neither list.
@@ -151,6 +153,8 @@ pub struct Config {
     pub part_bytes_min: u64,
     /// How long a day of lifecycle rules lasts, in milliseconds.
     pub lifecycle_day_ms: u64,
+    /// How long a restore from an archive class takes, in milliseconds.
+    pub restore_ms: u64,
     /// Where events go whose target is not among the destinations; `None` sends them nowhere.
     pub notification_webhook: Option<String>,
     /// Targets of notifications, by ARN or by the last part of the ARN, with their `http://` URLs.

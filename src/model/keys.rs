@@ -9,6 +9,7 @@
 //! i/<blob id>                             a small body, kept as a record
 //! g/<location> 00 <blob id>               a body that no record names any more, to be deleted
 //! n/<arn> 00 <number: u64> <8 bytes>      an event that its target has not taken yet, oldest first
+//! r/<due: u64><bucket> 00 <key> 00 <id>   a restored version of which something is to be told then
 //! s/clean-stop                            the last run ended in order
 //! s/paired-body                           the id of a body that only the folder of these records has
 //! ```
@@ -130,6 +131,25 @@ pub fn event_target(record_key: &[u8]) -> Option<&str> {
     let rest = record_key.strip_prefix(b"n/")?;
     let end = rest.iter().position(|byte| *byte == 0)?;
     std::str::from_utf8(&rest[..end]).ok()
+}
+
+/// The entry of a restored version, by the moment (in milliseconds) when something is to be told of it.
+pub fn restore(due_ms: u64, bucket: &BucketName, key: &str, id: SortedId) -> Vec<u8> {
+    let name = bucket.as_str().as_bytes();
+    [b"r/".as_slice(), &due_ms.to_be_bytes(), name, b"\0", key.as_bytes(), b"\0", &id.0].concat()
+}
+
+/// The entries of all restored versions, earliest first.
+pub fn all_restores() -> Range<Vec<u8>> {
+    b"r/".to_vec()..b"r0".to_vec()
+}
+
+/// What a record in [`all_restores`] names: when, and which version.
+pub fn restore_of(record_key: &[u8]) -> Option<(u64, BucketName, &str, SortedId)> {
+    let (due, rest) = record_key.strip_prefix(b"r/")?.split_first_chunk::<8>()?;
+    let (rest, id) = rest.split_last_chunk::<16>()?;
+    let (bucket, key) = std::str::from_utf8(rest.strip_suffix(b"\0")?).ok()?.split_once('\0')?;
+    Some((u64::from_be_bytes(*due), BucketName::parse(bucket).ok()?, key, SortedId(*id)))
 }
 
 /// The object key of a record in [`objects`].

@@ -54,6 +54,7 @@ pub mod post_object;
 pub mod public_access;
 pub mod range;
 pub mod request_payment;
+pub mod restore;
 pub mod schema;
 pub mod service;
 pub mod sse_headers;
@@ -61,6 +62,7 @@ pub mod stored_settings;
 pub mod table;
 pub mod tagging;
 pub mod target;
+pub mod unbuilt;
 pub mod versioning;
 pub mod website;
 pub mod website_serving;
@@ -176,8 +178,8 @@ impl Context<'_> {
 /// Finds the row for a request.
 ///
 /// # Errors
-/// `InvalidArgument` for two sub-resources at once, `NotImplemented` for an unknown one on a write,
-/// `MethodNotAllowed` for a combination that S3 does not have.
+/// `InvalidArgument` for two sub-resources at once, `NotImplemented` for what is not built, and for an
+/// unknown sub-resource on a write, `MethodNotAllowed` for a combination that S3 does not have.
 pub fn route(
     method: Method,
     target: &Target,
@@ -197,6 +199,9 @@ pub fn route(
             sub,
             format!("Conflicting query string parameters: {sub}, {second}"),
         ));
+    }
+    if let Some(refusal) = unbuilt::refusal(method, scope, query) {
+        return Err(refusal);
     }
     if !matches!(method, Method::Get | Method::Head | Method::Options) {
         refuse_unknown_sub_resource(query)?;

@@ -39,6 +39,7 @@ const OBJECT_BYTES_MAX: u64 = 50 * 1_000_000_000_000;
 pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let checksum = MultipartChecksum::from_headers(ctx.headers)?;
     let detail = metadata::read(ctx)?;
+    let storage_class = metadata::storage_class(ctx)?;
     let (initiator, initiator_name) = initiator(ctx.identity);
     let sealing = Sealing::of_new_object(ctx)?;
     let encryption = sealing.as_ref().map(|sealing| sealing.encryption.clone());
@@ -47,9 +48,9 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         owner: owner_of_new(ctx),
         initiator,
         initiator_name,
-        storage_class: metadata::storage_class(ctx)?,
+        location: location::of_new_object(ctx, &detail.metadata, &storage_class)?,
+        storage_class,
         checksum: checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
-        location: location::of_new_object(ctx, &detail.metadata)?,
         asked: condition_keys::of_creation(ctx),
         replaces: read_current(ctx.service, ctx.bucket(), ctx.key())?
             .is_some_and(|(record, _)| !record.head.delete_marker),

@@ -7,7 +7,7 @@ use super::object_put::{push_checksum, push_found_version_id};
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
-use super::{Context, access, checksum, conditions, lifecycle, metadata, object_lock};
+use super::{Context, access, checksum, conditions, lifecycle, metadata, object_lock, restore};
 use crate::codec::{time, unhex};
 use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
@@ -39,6 +39,7 @@ const OVERRIDES: [(&str, &str); 6] = [
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     for _ in 0..READ_TRIES_MAX {
         let record = find(ctx)?;
+        restore::require_readable(&record, ctx.now)?;
         let sealing = Sealing::of_read(ctx, &record)?;
         let wanted = Wanted::read(ctx, &record)?;
         let mut response = answer(ctx, &record, &wanted)?;
@@ -230,6 +231,7 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
     if !head.storage_class.is_empty() {
         response.push_header("x-amz-storage-class", head.storage_class.clone());
     }
+    restore::push(&mut response, record, ctx.now);
     if !record.detail.tags.is_empty() && access::may_also(ctx, record, "s3:GetObjectTagging")? {
         response.push_header("x-amz-tagging-count", record.detail.tags.len().to_string());
     }
@@ -343,6 +345,14 @@ fn read_inline(meta: &dyn MetaStore, piece: &Piece, range: &Range<u64>) -> Resul
     bytes.truncate(end);
     bytes.drain(..start);
     Ok(Some(bytes))
+}
+
+/// Opens the stored form of one body. `Ok(None)` when it is not there (any more).
+///
+/// # Errors
+/// `InternalError` when the store fails.
+pub fn open_stored(service: &Service, piece: &Piece) -> Result<Option<Box<dyn Read + Send>>> {
+    Slice::new(service, piece, 0..0)?.open_stored(0..piece.stored_size())
 }
 
 /// A run of bytes inside one piece, and where to get it.

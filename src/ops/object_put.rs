@@ -40,8 +40,8 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 /// What the headers mean, and as [`receive`] and [`commit_version`].
 pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let detail = metadata::read(ctx)?;
-    let location = location::of_new_object(ctx, &detail.metadata)?;
     let storage_class = metadata::storage_class(ctx)?;
+    let location = location::of_new_object(ctx, &detail.metadata, &storage_class)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
     object_lock::require_digest(ctx, &detail, &checks)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;

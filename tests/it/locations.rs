@@ -47,7 +47,7 @@ fn stored(blobs: &Arc<dyn BlobStore>) -> usize {
 }
 
 /// How many bodies are in memory and in files.
-fn bodies(server: &TestServer) -> (usize, usize) {
+pub fn bodies(server: &TestServer) -> (usize, usize) {
     let locations = &server.service().locations;
     (stored(&locations["mem"]), stored(&locations["us-east-1"]))
 }

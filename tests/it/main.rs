@@ -8,13 +8,16 @@ mod harness; // a server per backend and a signing client
 mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
+mod actions; // every action of the API, built or not
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
+mod copy; // copies, conditional deletions, attributes
 mod cors; // what a page of another origin may see
 mod data_daemon; // bodies in another process, and its failures
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
+mod limits; // sizes, at the limit and one past
 mod list; // pages, prefixes, delimiters, markers
 mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
@@ -33,6 +36,7 @@ mod signature; // who is let in
 mod sproxyd; // a RING as a location, and its failures
 mod statistics; // requests and failures, counted in Redis
 mod storage; // the conformance suite of the backends
+mod storage_class; // where the bytes of a class go
 mod stored_settings; // settings that are only kept
 mod suite; // where S3 and a public test suite disagree
 mod tagging; // tags of buckets and objects
