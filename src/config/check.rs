@@ -39,10 +39,9 @@ impl Config {
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
         let locations = locations::read(&location_file, data == Backend::Multiple)?;
         let metadata = backend(&raw, Id::Metadata)?;
-        if let Some(given) = raw.get(Id::Role).filter(|_| data == Backend::Memory) {
-            if daemons::role(&raw)? == Role::Data {
-                return Err(given.refuse("data with bodies in files: --data file"));
-            }
+        let in_memory = data == Backend::Memory && daemons::role(&raw)? == Role::Data;
+        if let Some(given) = raw.get(Id::Role).filter(|_| in_memory) {
+            return Err(given.refuse("data with bodies in files: --data file"));
         }
         let data_place = daemons::data(&raw, data == Backend::Memory)?;
         let metadata_place = daemons::metadata(&raw, metadata == Backend::Memory)?;

@@ -350,8 +350,6 @@ fn a_write_that_fails_leaves_neither_an_object_nor_a_body() {
     server.bucket("bucket");
     server.put("/bucket/kept", b"kept").expect(200);
     for length in [1_000, 300_000] {
-        let wrong = [("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")];
-        server.send("PUT", "/bucket/key", &wrong, &body(length)).expect_error(400, "BadDigest");
         rig.store.plan(Step::BlobWrite, Fault::Full);
         server.put("/bucket/key", &body(length)).expect_error(507, "InsufficientStorage");
         rig.store.plan(Step::BlobWriteAt(500), Fault::Full);
@@ -359,6 +357,9 @@ fn a_write_that_fails_leaves_neither_an_object_nor_a_body() {
         // Refused at the commit, when the body is with the daemon already.
         let absent = [("if-none-match", "*")];
         server.send("PUT", "/bucket/kept", &absent, &body(length)).expect_error(412, "PreconditionFailed");
+        // Last: the daemon may notice the cut of the large one late, and would take a fault meant for others.
+        let wrong = [("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")];
+        server.send("PUT", "/bucket/key", &wrong, &body(length)).expect_error(400, "BadDigest");
     }
     server.get("/bucket/key").expect_error(404, "NoSuchKey");
     wait_until("one body is left", || rig.bodies() == 1);
