@@ -3,7 +3,9 @@
 //! Source: S3 API reference, the pages of those names; which location a bucket gets is Scality S3
 //! Server's rule.
 
+use super::metadata::check_tags;
 use super::service::COMMIT_TRIES_MAX;
+use super::tagging::{self, BUCKET_TAGS_MAX, Tags};
 use super::{Context, acl, bucket_encryption, multipart, ownership, read_small_body, xml_response};
 use crate::codec::time::iso8601;
 use crate::codec::xml_reader;
@@ -63,12 +65,14 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     xml.element("DisplayName", &account.name);
     xml.close("Owner");
     xml.open("Buckets");
-    let paged = ctx.query.has("max-buckets") || ctx.query.has("continuation-token");
+    // Who asks with any parameter of today's API is told the regions.
+    let with_region = ["prefix", "bucket-region", "max-buckets", "continuation-token"];
+    let with_region = with_region.iter().any(|name| ctx.query.has(name));
     for (name, record) in &found {
         xml.open("Bucket");
         xml.element("Name", name);
         xml.element("CreationDate", &iso8601(record.created_ms));
-        if paged || region.is_some() {
+        if with_region {
             xml.element("BucketRegion", &record.location);
         }
         xml.close("Bucket");
@@ -110,7 +114,9 @@ fn parse_token(text: &str) -> Result<String> {
 pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let account = ctx.identity.account().ok_or_else(|| Error::new(Code::AccessDenied))?;
     let body = read_small_body(body, SMALL_BODY_BYTES_MAX)?;
-    let location = location_of_new(ctx, &body)?;
+    let wanted = parse_configuration(&body)?;
+    check_tags(&wanted.tags, BUCKET_TAGS_MAX)?;
+    let location = location_of_new(ctx, wanted.location)?;
     let object_lock =
         ctx.header("x-amz-bucket-object-lock-enabled").is_some_and(|on| on.eq_ignore_ascii_case("true"));
     let owner = account.canonical_id.clone();
@@ -125,6 +131,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         versioning: if object_lock { Versioning::Enabled } else { Versioning::Unversioned },
         object_lock,
         encryption: bucket_encryption::of_new_bucket(ctx.headers),
+        tags: (!wanted.tags.is_empty()).then_some(wanted.tags),
         ..BucketRecord::default()
     };
     let name = ctx.bucket_name();
@@ -159,8 +166,7 @@ fn existing_bucket(ctx: &Context<'_>, existing: &BucketRecord, wanted: &BucketRe
 }
 
 /// The location that the body names, or else the one that the endpoint stands for.
-fn location_of_new(ctx: &Context<'_>, body: &[u8]) -> Result<String> {
-    let named = if body.is_empty() { None } else { parse_location(body)? };
+fn location_of_new(ctx: &Context<'_>, named: Option<String>) -> Result<String> {
     let location = match named {
         Some(location) => location,
         None => {
@@ -180,13 +186,26 @@ fn location_of_new(ctx: &Context<'_>, body: &[u8]) -> Result<String> {
     Err(Error::with_message(Code::InvalidLocationConstraint, message).field("LocationConstraint", location))
 }
 
-fn parse_location(body: &[u8]) -> Result<Option<String>> {
+/// What a `CreateBucketConfiguration` says.
+#[derive(Default)]
+struct NewBucket {
+    location: Option<String>,
+    /// Not yet checked.
+    tags: Tags,
+}
+
+fn parse_configuration(body: &[u8]) -> Result<NewBucket> {
+    if body.is_empty() {
+        return Ok(NewBucket::default());
+    }
     let document = xml_reader::parse(body)?;
     let root = document.root("CreateBucketConfiguration")?;
-    match root.text("LocationConstraint")? {
-        Some(location) if location.is_empty() => Err(xml_reader::malformed("LocationConstraint is empty")),
-        location => Ok(location.map(|location| location.into_owned())),
+    let location = root.text("LocationConstraint")?.map(|location| location.into_owned());
+    if location.as_ref().is_some_and(String::is_empty) {
+        return Err(xml_reader::malformed("LocationConstraint is empty"));
     }
+    let tags = root.child("Tags")?.map(tagging::parse_tag_list).transpose()?.unwrap_or_default();
+    Ok(NewBucket { location, tags })
 }
 
 /// Whether a name has the form of an AWS region: `eu-west-1`, `us-gov-east-1`, or the old `EU`.

@@ -10,7 +10,7 @@ use super::object_get::{delete_marker_refused, find_version, missing};
 use super::object_put::push_found_version_id;
 use super::object_update::{update_version, updated};
 use super::{Context, read_verified_body, xml_response};
-use crate::codec::xml_reader;
+use crate::codec::xml_reader::{self, Element};
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
@@ -97,7 +97,15 @@ pub fn parse_tags(bytes: &[u8]) -> Result<Tags> {
     let Some(set) = document.root("Tagging")?.only(&["TagSet"])?.child("TagSet")? else {
         return Ok(Vec::new());
     };
-    set.only(&["Tag"])?
+    parse_tag_list(set)
+}
+
+/// Reads an element that holds nothing but `Tag` elements. The tags still need [`check_tags`].
+///
+/// # Errors
+/// `MalformedXML`.
+pub fn parse_tag_list(list: Element<'_>) -> Result<Tags> {
+    list.only(&["Tag"])?
         .children("Tag")
         .map(|tag| {
             let tag = tag.only(&["Key", "Value"])?;
