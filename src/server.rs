@@ -4,27 +4,25 @@
 //! process around it.
 
 use crate::access_log;
-use crate::config::{Config, folders};
-use crate::http::engine::Options;
-// The feature decides at compile time which engine serves; both have the same two items.
+use crate::config::{Config, Role, folders};
+use crate::daemon::{self, Daemon};
 use crate::housekeeping::{self, Sweep};
-#[cfg(not(feature = "tiny-http"))]
-use crate::http::engine as http_engine;
+use crate::http::engine::Options;
 use crate::http::limits::Limits;
-#[cfg(feature = "tiny-http")]
-use crate::http::tiny as http_engine;
+use crate::http::serving;
 use crate::lifecycle;
 use crate::log::{Level, Log};
 use crate::notifications;
 use crate::ops::service::Service;
 use crate::s3::S3;
 use crate::signals::Stop;
+use crate::statistics;
 use crate::stores::Stores;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The exit code of a configuration that cannot be used.
 pub const EXIT_BAD_CONFIGURATION: u8 = 2;
@@ -35,13 +33,15 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
-    engine: http_engine::Running,
+    engine: serving::Running,
     lifecycle: lifecycle::Runner,
+    statistics: statistics::Runner,
     access_log: access_log::Runner,
     notifications: notifications::Runner,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
+    daemons: Vec<Daemon>,
 }
 
 impl Server {
@@ -58,24 +58,42 @@ impl Server {
         let workers = config.workers;
         let stores = Stores::open(&config)?;
         let sweep = stores.sweep_after_crash(&log)?;
+        let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
         let options = Options { workers, limits: Limits::default() };
-        let engine = http_engine::serve(listeners, options, handler)
+        let engine = serving::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the access log thread: {error}"))?;
         let notifications = notifications::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the notification thread: {error}"))?;
+        let statistics = statistics::Runner::start(service.clone(), log.clone())
+            .map_err(|error| format!("cannot start the statistics thread: {error}"))?;
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, lifecycle, access_log, notifications, service, addresses, sweep })
+        Ok(Server {
+            engine,
+            lifecycle,
+            statistics,
+            access_log,
+            notifications,
+            service,
+            addresses,
+            sweep,
+            daemons,
+        })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The daemons beside the front end.
+    pub fn daemons(&self) -> &[Daemon] {
+        &self.daemons
     }
 
     /// The shared state.
@@ -89,10 +107,16 @@ impl Server {
     /// # Errors
     /// A sentence about the store that could not be synced.
     pub fn stop(self, grace: Duration) -> Result<(), String> {
+        let begun = Instant::now();
         let drained = self.engine.stop(grace);
         drop(self.lifecycle);
         drop(self.access_log);
         drop(self.notifications);
+        drop(self.statistics);
+        // Last of those that serve: what is still under way elsewhere may need them.
+        for daemon in self.daemons {
+            daemon.stop(grace.saturating_sub(begun.elapsed()))?;
+        }
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
@@ -129,6 +153,14 @@ pub fn run(config: Config) -> ExitCode {
 
 fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
     let stop = Stop::register().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    if config.role != Role::S3 {
+        let daemon = daemon::of_role(&config, log)?;
+        say(&config.start_line(daemon.addresses()));
+        stop.wait();
+        daemon.stop(STOP_GRACE)?;
+        log.write(Level::Info, "stopped", &[]);
+        return Ok(());
+    }
     let server = Server::start(config, log.clone())?;
     say(&server.service.config.start_line(server.addresses()));
     stop.wait();

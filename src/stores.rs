@@ -3,7 +3,8 @@
 //!
 //! With data backend `mem` or `file` there is one store for all bodies. With `multiple` each location
 //! has the store of its type: all of type `file` share one folder, all of type `mem` one memory, every
-//! other one is a client of its own.
+//! other one is a client of its own. Where a data daemon elsewhere is configured, it takes the place of the
+//! folder: it has the bodies of all locations of type `file`.
 
 use crate::config::{Backend, Config, Location};
 use crate::crypto::keyring::Keyring;
@@ -12,10 +13,11 @@ use crate::log::Log;
 use crate::model::keys;
 use crate::model::object::Piece;
 use crate::ops::service::{Service, unreserve};
-use crate::storage::file_blobs::FileBlobs;
+use crate::storage::data_client::{self, DataClient};
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
 use crate::storage::s3_upstream::{self, S3Blobs};
+use crate::storage::shared_folder::SharedFolder;
 use crate::storage::sproxyd::{self, SproxydBlobs};
 use crate::storage::sweep::DeleteQueue;
 use crate::storage::{BlobStore, MetaStore, Outcome, StorageError, Visit};
@@ -29,7 +31,7 @@ pub struct Stores {
     /// Bodies that name no location.
     pub blobs: Arc<dyn BlobStore>,
     /// The same as `blobs`, when it is a folder of files.
-    folder: Option<Arc<FileBlobs>>,
+    folder: Option<Arc<SharedFolder>>,
     /// Bodies by location.
     pub locations: HashMap<String, Arc<dyn BlobStore>>,
 }
@@ -43,10 +45,13 @@ impl Stores {
         let budget = Budget::new(u64::MAX);
         let memory: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new(budget.clone()));
         let mut folder = None;
-        let blobs: Arc<dyn BlobStore> = match config.stores_body_files() {
-            false => memory.clone(),
-            true => {
-                let files = FileBlobs::open(&config.data_path, config.sync)
+        let remote = config.data_client.as_ref().map(data_client::Settings::of);
+        let blobs: Arc<dyn BlobStore> = match remote {
+            Some(settings) => Arc::new(DataClient::new(&settings)),
+            None if !config.stores_body_files() => memory.clone(),
+            None => {
+                let lend = config.data_daemon.is_some();
+                let files = SharedFolder::open(&config.data_path, config.sync, lend)
                     .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
                 folder.insert(Arc::new(files)).clone()
             }
@@ -70,6 +75,11 @@ impl Stores {
         Ok(Stores { meta, blobs, folder, locations })
     }
 
+    /// The folder of bodies, where there is one.
+    pub fn folder(&self) -> Option<&Arc<SharedFolder>> {
+        self.folder.as_ref()
+    }
+
     /// Starts the sweep, unless the last run ended in order or there is nothing that outlives a run.
     ///
     /// # Errors
@@ -78,7 +88,7 @@ impl Stores {
         let clean = housekeeping::take_clean_mark(self.meta.as_ref())
             .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
         let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
-        let sweep = Sweep::start(self.meta.clone(), folder.clone(), log.clone());
+        let sweep = Sweep::start(self.meta.clone(), folder.own().clone(), log.clone());
         sweep.map(Some).map_err(|error| format!("cannot start the sweep: {error}"))
     }
 

@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
+use super::daemons::read_remote;
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
-use super::{Backend, Config, Inputs, Location, Note, PART_BYTES_MIN, Remote, TlsFiles, TrustedProxies};
-use super::{accounts, env, file, locations, network};
+use super::{
+    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TlsFiles,
+    TrustedProxies,
+};
+use super::{accounts, daemons, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
@@ -18,9 +22,7 @@ use crate::storage::SyncMode;
 const WORKERS_DEFAULT_MAX: usize = 64;
 /// Worker threads for each core, unless given; the fewest, too. Workers mostly wait for disk and network.
 const WORKERS_FOR_EACH_CORE: usize = 8;
-/// Ports of the daemons and of Redis when only their host is given.
-const DATA_DAEMON_PORT: u16 = 9991;
-const METADATA_DAEMON_PORT: u16 = 9990;
+/// The port of Redis when only its host is given.
 const REDIS_PORT: u16 = 6379;
 
 impl Config {
@@ -35,12 +37,21 @@ impl Config {
         let data = backend(&raw, Id::Data)?;
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
         let locations = locations::read(&location_file, data == Backend::Multiple)?;
+        let metadata = backend(&raw, Id::Metadata)?;
+        if let Some(given) = raw.get(Id::Role).filter(|_| data == Backend::Memory) {
+            if daemons::role(&raw)? == Role::Data {
+                return Err(given.refuse("data with bodies in files: --data file"));
+            }
+        }
+        let data_place = daemons::data(&raw, data == Backend::Memory)?;
+        let metadata_place = daemons::metadata(&raw, metadata == Backend::Memory)?;
         let accounts = accounts_of(&raw, inputs, &mut notes)?;
         let published = accounts::read(&file::ACCOUNTS.built_in())?;
         Ok(Config {
+            role: daemons::role(&raw)?,
             listen: network::listen(&raw)?,
             data,
-            metadata: backend(&raw, Id::Metadata)?,
+            metadata,
             data_path: folder.join(path(&raw, Id::DataPath)?.unwrap_or("localData")),
             metadata_path: folder.join(path(&raw, Id::MetadataPath)?.unwrap_or("localMetadata")),
             sync: sync_mode(&raw)?,
@@ -60,9 +71,11 @@ impl Config {
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
             tls: tls_files(&raw, inputs)?,
-            data_client: remote(&raw, Id::DataClient, Id::DataHost, DATA_DAEMON_PORT)?,
-            metadata_client: remote(&raw, Id::MetadataClient, Id::MetadataHost, METADATA_DAEMON_PORT)?,
-            local_cache: local_cache(&raw)?,
+            data_client: data_place.client,
+            metadata_client: metadata_place.client,
+            data_daemon: data_place.daemon,
+            metadata_daemon: metadata_place.daemon,
+            local_cache: local_cache(&raw, &mut notes)?,
             notes,
         })
     }
@@ -233,38 +246,50 @@ fn tls_files(raw: &Raw, inputs: &Inputs) -> Result<Option<TlsFiles>, ConfigError
     Ok(Some(TlsFiles { key, cert, ca }))
 }
 
-/// A section with `host` and `port`, its host replaced by a container's variable.
-fn remote(raw: &Raw, section: Id, host: Id, port: u16) -> Result<Option<Remote>, ConfigError> {
-    let in_file = raw.get(section).map(|given| read_remote(given, section)).transpose()?;
-    Ok(match raw.text(host)? {
-        Some(host) => {
-            let port = in_file.map_or(port, |remote| remote.port);
-            Some(Remote { host: host.to_owned(), port })
-        }
-        None => in_file,
-    })
-}
-
-fn read_remote(given: &Given, section: Id) -> Result<Remote, ConfigError> {
-    let Kind::Object(shape) = setting(section).kind else { return Err(given.refuse("an object")) };
-    given.entries(shape)?;
-    let host = given.require("host", "a host name or an IP address")?;
-    let host = host.text("a host name or an IP address")?.to_owned();
-    let port = given.require("port", "a whole number from 1 to 65535")?.number(1, 65_535)?;
-    Ok(Remote { host, port: port as u16 })
-}
-
-/// `localCache`: with `sentinels` it names no single host, which is accepted and not used.
-fn local_cache(raw: &Raw) -> Result<Option<Remote>, ConfigError> {
-    let port = raw.number(Id::RedisPort)?.map(|port| port as u16);
+/// `localCache` of the file, its host and port replaced by a container's variables. Without either,
+/// `ENABLE_LOCAL_CACHE` stands for a Redis on this machine.
+fn local_cache(raw: &Raw, notes: &mut Vec<Note>) -> Result<Option<LocalCache>, ConfigError> {
     let in_file = match raw.get(Id::LocalCache) {
-        Some(given) if given.get("sentinels").is_none() => Some(read_remote(given, Id::LocalCache)?),
-        _ => None,
+        Some(given) => read_local_cache(given, notes)?,
+        None => None,
     };
-    Ok(match raw.text(Id::RedisHost)? {
-        Some(host) => Some(Remote { host: host.to_owned(), port: port.unwrap_or(REDIS_PORT) }),
-        None => in_file,
+    let port = raw.number(Id::RedisPort)?.map(|port| port as u16);
+    let remote = |host: &str| Remote { host: host.to_owned(), port: port.unwrap_or(REDIS_PORT) };
+    Ok(match (raw.text(Id::RedisHost)?, in_file) {
+        (Some(host), in_file) => {
+            let password = in_file.and_then(|cache| cache.password);
+            Some(LocalCache { remote: remote(host), password })
+        }
+        (None, Some(mut cache)) => {
+            cache.remote.port = port.unwrap_or(cache.remote.port);
+            Some(cache)
+        }
+        (None, None) if raw.get(Id::LocalCache).is_none() && raw.text(Id::EnableLocalCache)?.is_some() => {
+            Some(LocalCache { remote: remote("127.0.0.1"), password: None })
+        }
+        (None, None) => None,
     })
+}
+
+/// The section. One that names only sentinels is accepted, so that a file from Scality S3 Server starts
+/// this server, with a remark that nothing is counted.
+fn read_local_cache(given: &Given, notes: &mut Vec<Note>) -> Result<Option<LocalCache>, ConfigError> {
+    let Kind::Object(shape) = setting(Id::LocalCache).kind else { return Err(given.refuse("an object")) };
+    given.entries(shape)?;
+    let password = given.get("password").map(|password| match password.value.as_str() {
+        Some(text) => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
+        None => Err(password.refuse_secret("a text")),
+    });
+    let password = password.transpose()?.flatten();
+    if let Some(sentinels) = given.get("sentinels").filter(|_| given.get("host").is_none()) {
+        let text = format!(
+            "{}: Redis Sentinel is not asked, so no statistics are kept; allowed: host and port of the Redis itself",
+            sentinels.origin
+        );
+        notes.push(Note { level: Level::Warn, text });
+        return Ok(None);
+    }
+    Ok(Some(LocalCache { remote: read_remote(given, Id::LocalCache)?, password }))
 }
 
 fn webhook(raw: &Raw) -> Result<Option<String>, ConfigError> {

@@ -21,6 +21,7 @@ use settings::Raw;
 
 pub mod accounts;
 mod check;
+pub mod daemons;
 pub mod env;
 pub mod file;
 pub mod flags;
@@ -30,6 +31,7 @@ pub mod locations;
 pub mod network;
 pub mod settings;
 
+pub use daemons::{Listen, Role};
 pub use locations::Location;
 pub use network::Cidr;
 
@@ -66,6 +68,22 @@ pub struct Remote {
     pub port: u16,
 }
 
+/// `localCache`: the Redis that statistics are kept in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LocalCache {
+    /// Where it listens.
+    pub remote: Remote,
+    /// The password of its default user.
+    pub password: Option<String>,
+}
+
+/// The password is a secret.
+impl fmt::Debug for LocalCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalCache").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
 /// `certFilePaths`: what HTTPS is served with. The files could be opened when the configuration was
 /// checked; what they hold was not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +117,9 @@ pub struct Note {
 /// A checked configuration.
 #[derive(Clone)]
 pub struct Config {
-    /// Addresses to listen on; port 0 lets the system choose. Never empty.
+    /// What the process serves.
+    pub role: Role,
+    /// Addresses to serve S3 on; port 0 lets the system choose. Never empty.
     pub listen: Vec<SocketAddr>,
     /// Where bodies go.
     pub data: Backend,
@@ -143,12 +163,16 @@ pub struct Config {
     pub trusted_proxies: Option<TrustedProxies>,
     /// Serve HTTPS with these files; `None` serves plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// `dataClient` or `DATA_HOST`: where a data daemon listens, if one is named.
+    /// The data daemon that keeps this front end's bodies; `None` when it keeps them itself.
     pub data_client: Option<Remote>,
-    /// `metadataClient` or `METADATA_HOST`: where a metadata daemon listens, if one is named.
+    /// The metadata daemon that keeps this front end's records; `None` when it keeps them itself.
     pub metadata_client: Option<Remote>,
-    /// `localCache` or `REDIS_HOST`: where a Redis listens, if one is named.
-    pub local_cache: Option<Remote>,
+    /// Where the data daemon of this process listens; `None` when it opens none.
+    pub data_daemon: Option<Listen>,
+    /// Where the metadata daemon of this process listens; `None` when it opens none.
+    pub metadata_daemon: Option<Listen>,
+    /// `localCache`, `REDIS_HOST` or `ENABLE_LOCAL_CACHE`: the Redis for statistics, if there is one.
+    pub local_cache: Option<LocalCache>,
     /// Remarks for the log.
     pub notes: Vec<Note>,
 }
@@ -254,15 +278,12 @@ impl Config {
     pub fn start_line(&self, addresses: &[SocketAddr]) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
-        let backend = match (self.data, self.metadata) {
-            (data, metadata) if data == metadata => format!("{} backend", data.as_str()),
-            (data, metadata) => format!("{} data, {} metadata", data.as_str(), metadata.as_str()),
+        let (backend, durability) = (self.backends(), self.durability());
+        let warning = if self.role == Role::S3 && self.is_exposed_with_published_keys() {
+            PUBLISHED_KEYS_WARNING
+        } else {
+            ""
         };
-        let durability = match (self.data, self.metadata) {
-            (Backend::Memory, _) | (_, Backend::Memory) => "lost at exit".to_owned(),
-            _ => format!("sync {}", self.sync.as_str()),
-        };
-        let warning = if self.is_exposed_with_published_keys() { PUBLISHED_KEYS_WARNING } else { "" };
         let plural = if self.workers == 1 { "" } else { "s" };
         format!(
             "s3pail {} listening on {} ({backend}, {durability}, {} worker{plural}){warning}",
@@ -270,6 +291,32 @@ impl Config {
             urls.join(", "),
             self.workers,
         )
+    }
+}
+
+impl Config {
+    /// Where bodies and records are, for the start line.
+    fn backends(&self) -> String {
+        let mut text = match (self.role, self.data.as_str(), self.metadata.as_str()) {
+            (Role::Data, data, _) => return format!("data daemon, {data} backend"),
+            (Role::Metadata, _, metadata) => return format!("metadata daemon, {metadata} backend"),
+            (Role::S3, data, metadata) if data == metadata => format!("{data} backend"),
+            (Role::S3, data, metadata) => format!("{data} data, {metadata} metadata"),
+        };
+        for (what, client) in [("bodies", &self.data_client), ("records", &self.metadata_client)] {
+            if let Some(Remote { host, port }) = client {
+                text.push_str(&format!(", {what} at {host}:{port}"));
+            }
+        }
+        text
+    }
+
+    /// What an answered write survives, for the start line.
+    fn durability(&self) -> String {
+        let kept = [(Role::Metadata, self.data), (Role::Data, self.metadata)];
+        let in_memory =
+            kept.iter().any(|(elsewhere, backend)| self.role != *elsewhere && *backend == Backend::Memory);
+        if in_memory { "lost at exit".to_owned() } else { format!("sync {}", self.sync.as_str()) }
     }
 }
 

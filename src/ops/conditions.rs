@@ -163,6 +163,28 @@ impl WriteConditions {
         }
     }
 
+    /// Checks the conditions of CompleteMultipartUpload, which speak of the time since the upload was
+    /// created too. Errors: as [`WriteConditions::check`]; `ConditionalRequestConflict` (409) when they
+    /// hold now, but the object that should be absent was deleted meanwhile, or the one that should match
+    /// was written meanwhile. Only a new upload can then succeed.
+    pub fn check_upload(&self, current: &Current<'_>, created: Millis, replaces: bool) -> Result<()> {
+        self.check(current)?;
+        let conflict = match (current, &self.none_match, &self.matches) {
+            (Current::Absent | Current::DeleteMarker, Some(Tags::Any), _) if replaces => READ.if_none_match,
+            (Current::Object(target), _, Some(_)) if target.modified > created => READ.if_match,
+            _ => return Ok(()),
+        };
+        Err(Error::new(Code::ConditionalRequestConflict).field("Condition", conflict))
+    }
+
+    /// What is said instead of `OperationAborted`, when other writes came between every try.
+    pub fn contended(&self, error: Error) -> Error {
+        if self.is_empty() || error.code() != Code::OperationAborted {
+            return error;
+        }
+        Error::new(Code::ConditionalRequestConflict)
+    }
+
     /// Whether there is nothing to check.
     pub fn is_empty(&self) -> bool {
         *self == WriteConditions::default()
@@ -218,13 +240,14 @@ impl DeleteConditions {
 
     /// Checks the conditions against what is there now. Errors: `PreconditionFailed` (412), and
     /// `NoSuchKey` (404) where an ETag is to match and there never was an object. Time and size alone do
-    /// not hinder the deletion of nothing.
+    /// not hinder the deletion of nothing; a delete marker fails every condition, as it is not what the
+    /// client saw.
     pub fn check(&self, current: &Current<'_>) -> Result<()> {
         let target = match (current, &self.matches) {
             (Current::Object(target), _) => target,
-            (_, None) => return Ok(()),
+            (Current::Absent, None) => return Ok(()),
             (Current::Absent, Some(_)) => return Err(Error::new(Code::NoSuchKey)),
-            (Current::DeleteMarker, Some(_)) => return Err(failed(READ.if_match)),
+            (Current::DeleteMarker, _) => return self.first_name().map_or(Ok(()), |name| Err(failed(name))),
         };
         if self.matches.as_ref().is_some_and(|tags| !tags.includes(target.etag, Comparison::Strong)) {
             return Err(failed(READ.if_match));
@@ -236,6 +259,16 @@ impl DeleteConditions {
             return Err(failed(Self::SIZE));
         }
         Ok(())
+    }
+
+    /// The name of the first condition that there is.
+    fn first_name(&self) -> Option<&'static str> {
+        let given = [
+            (self.matches.is_some(), READ.if_match),
+            (self.modified.is_some(), Self::MODIFIED),
+            (self.size.is_some(), Self::SIZE),
+        ];
+        given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
     }
 
     /// Whether there is nothing to check.
@@ -464,6 +497,9 @@ mod tests {
             (&[("If-Match", "\"x\"")], object, 412, "If-Match"),
             (&[("If-Match", "*")], Current::Absent, 404, ""),
             (&[("If-Match", "*")], Current::DeleteMarker, 412, "If-Match"),
+            (&[], Current::DeleteMarker, 200, ""),
+            (&[(size, "0")], Current::DeleteMarker, 412, size),
+            (&[(time, SAME)], Current::DeleteMarker, 412, time),
             (&[(size, "7")], object, 200, ""),
             (&[(size, "8")], object, 412, size),
             (&[(size, "8")], Current::Absent, 200, ""),

@@ -49,8 +49,9 @@ pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 
 /// PutBucketLifecycleConfiguration, in today's form and in the one from before filters.
 pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
+    let calendar = Calendar { day_ms: ctx.service.config.lifecycle_day_ms };
     let small_objects = match ctx.header(SMALL_OBJECTS_HEADER) {
-        None => SmallObjects::default(),
+        None => SmallObjects::default_in(calendar),
         Some(text) => SmallObjects::parse(text).ok_or_else(|| {
             Error::invalid_argument(
                 SMALL_OBJECTS_HEADER,

@@ -15,6 +15,7 @@ use crate::http::{Body, Headers, Method, Response, ResponseBody};
 use crate::model::{BucketName, ObjectKey};
 use checksum::BodyChecksums;
 use service::{Bucket, Service};
+use std::cell::Cell;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub mod lifecycle;
 pub mod list;
 pub mod list_uploads;
 pub mod location;
+pub mod logged;
 pub mod logging;
 pub mod metadata;
 pub mod multipart;
@@ -140,6 +142,8 @@ pub struct Context<'a> {
     pub secure: bool,
     /// The bucket, when the operation is about one that exists.
     pub bucket: Option<Arc<Bucket>>,
+    /// Whether a grant of an access control list was needed, for the access log.
+    pub acl_required: Cell<bool>,
 }
 
 impl Context<'_> {

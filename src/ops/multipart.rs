@@ -14,7 +14,7 @@ use super::object_put::{
     receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::{Context, access, lifecycle, location, metadata, read_small_body, xml_response};
+use super::{Context, access, condition_keys, lifecycle, location, metadata, read_small_body, xml_response};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::xml_writer::XmlWriter;
@@ -50,6 +50,9 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         storage_class: metadata::storage_class(ctx)?,
         checksum: checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
         location: location::of_new_object(ctx, &detail.metadata)?,
+        asked: condition_keys::of_creation(ctx),
+        replaces: read_current(ctx.service, ctx.bucket(), ctx.key())?
+            .is_some_and(|(record, _)| !record.head.delete_marker),
         detail: ObjectDetail { encryption, ..detail },
     };
     let id = SortedId::new(ctx.now, None);
@@ -210,10 +213,11 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             continue;
         }
         let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;
+        let (created, replaces) = (upload.created_ms, upload.replaces);
         let version = assemble(ctx, upload, &chosen)?;
         let unused = unused_pieces(&stored, &chosen);
         let outcome = commit_version_with(ctx, ctx.key(), version, &mut |current, batch| {
-            condition.check(&Current::of(current))?;
+            condition.check_upload(&Current::of(current), created, replaces)?;
             batch
                 .expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored.clone()));
             batch.remove(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
@@ -242,7 +246,7 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             }
         }
     }
-    Err(Code::OperationAborted.into())
+    Err(condition.contended(Code::OperationAborted.into()))
 }
 
 /// A client that did not hear the answer completes again, and is told the same once more: while the

@@ -1,4 +1,4 @@
-//! GetObject and HeadObject, and finding a version of a key.
+//! GetObject, HeadObject and what is left of GetObjectTorrent, and finding a version of a key.
 //!
 //! Source: S3 API reference, GetObject and HeadObject.
 
@@ -13,6 +13,7 @@ use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Response, ResponseBody};
+use crate::model::lock::ObjectLock;
 use crate::model::object::{ObjectRecord, Piece};
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::storage::{BlobStore, MetaStore};
@@ -66,6 +67,11 @@ pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         sealing.push(&mut response);
     }
     Ok(response.body(ResponseBody::Head(wanted.range.end - wanted.range.start)))
+}
+
+/// GetObjectTorrent, which S3 has ended: no object has a torrent, whether it is there or not.
+pub fn torrent(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    Err(missing(ctx.key(), None))
 }
 
 /// Finds the version that a read names, and checks that the requester may read it.
@@ -228,12 +234,12 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
         response.push_header("Content-Range", format!("bytes {start}-{}/{}", end - 1, head.size));
     }
     metadata::push(&mut response, &record.detail);
-    object_lock::push(&mut response, &record.detail.lock);
+    push_lock(ctx, record, &mut response)?;
     push_found_version_id(&mut response, ctx.bucket(), head);
     if !head.storage_class.is_empty() {
         response.push_header("x-amz-storage-class", head.storage_class.clone());
     }
-    if !record.detail.tags.is_empty() {
+    if !record.detail.tags.is_empty() && access::may_also(ctx, record, "s3:GetObjectTagging")? {
         response.push_header("x-amz-tagging-count", record.detail.tags.len().to_string());
     }
     if ctx.query.has("partNumber") && !record.detail.parts.is_empty() {
@@ -246,6 +252,24 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
     push_asked_checksum(ctx, record, wanted, &mut response);
     apply_overrides(ctx, &mut response)?;
     Ok(response)
+}
+
+/// The locks are sent to who may ask for them by themselves (S3 API reference, HeadObject, the response
+/// headers `x-amz-object-lock-*`).
+fn push_lock(ctx: &Context<'_>, record: &ObjectRecord, response: &mut Response) -> Result<()> {
+    let ObjectLock { retention, legal_hold } = record.detail.lock;
+    let shown = ObjectLock {
+        retention: match retention {
+            Some(_) if access::may_also(ctx, record, "s3:GetObjectRetention")? => retention,
+            _ => None,
+        },
+        legal_hold: match legal_hold {
+            Some(_) if access::may_also(ctx, record, "s3:GetObjectLegalHold")? => legal_hold,
+            _ => None,
+        },
+    };
+    object_lock::push(response, &shown);
+    Ok(())
 }
 
 /// The checksum is sent when asked for and when it is that of the bytes sent.

@@ -67,7 +67,8 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     )?;
     let version = received.into_version(ctx, detail, storage_class);
     let committed =
-        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
+        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))
+            .map_err(|error| condition.contended(error))?;
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", committed.head.etag));
     push_checksum(&mut response, &committed);
     push_version_id(&mut response, ctx.bucket(), &committed.head);

@@ -79,6 +79,8 @@ pub struct Service {
     pub access_log: crate::access_log::AccessLog,
     /// Events that wait for others, or to be polled.
     pub notifications: crate::notifications::Notifications,
+    /// Counts of requests, when there is a Redis to keep them in.
+    pub statistics: Option<crate::statistics::Statistics>,
     /// Decoded bucket records, each valid while the stored bytes are the same.
     buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
 }
@@ -93,8 +95,10 @@ impl Service {
     ) -> Service {
         let endpoints = config.rest_endpoints.keys().chain(&config.website_endpoints);
         let hosts = endpoints.map(|host| host.to_ascii_lowercase()).collect();
+        let statistics = config.local_cache.as_ref().map(|_| crate::statistics::Statistics::default());
         Service {
             config,
+            statistics,
             clock: Clock::system(),
             meta,
             blobs,
@@ -236,7 +240,7 @@ impl Service {
     }
 
     fn is_reserved(&self, piece: &Piece) -> bool {
-        !piece.inline && self.blobs_of(&piece.location).is_ok_and(|blobs| !blobs.lists())
+        !piece.inline && self.blobs_of(&piece.location).is_ok_and(|blobs| blobs.reserves())
     }
 
     /// Removes bodies that no record ever named, after a failed write. What cannot be removed now is
@@ -249,8 +253,20 @@ impl Service {
                     (self.discard)(piece.clone());
                 }
             } else if let Ok(blobs) = self.blobs_of(&piece.location) {
-                let _ = blobs.delete(&piece.id);
+                match blobs.lists() {
+                    true => _ = blobs.delete(&piece.id),
+                    false => self.drop_without_sweep(piece),
+                }
             }
+        }
+    }
+
+    /// Removes a body that no sweep would find, by way of the to-delete list.
+    fn drop_without_sweep(&self, piece: &Piece) {
+        let mut batch = Batch::new();
+        batch.put(keys::garbage(&piece.location, &piece.id), Vec::new());
+        if self.meta.commit(batch).is_ok_and(|outcome| outcome == Outcome::Committed) {
+            (self.discard)(piece.clone());
         }
     }
 }

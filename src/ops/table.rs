@@ -114,6 +114,7 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetObjectAcl", Get, OnObject, "acl", "s3:GetObjectAcl", acl::get_object),
     row("PutObjectAcl", Put, OnObject, "acl", "s3:PutObjectAcl", acl::put_object),
     row("GetObjectAttributes", Get, OnObject, "attributes", "s3:GetObjectAttributes", attributes::get),
+    row("GetObjectTorrent", Get, OnObject, "torrent", "s3:GetObjectTorrent", object_get::torrent),
     row("GetObjectTagging", Get, OnObject, "tagging", "s3:GetObjectTagging", tagging::get_object),
     row("PutObjectTagging", Put, OnObject, "tagging", "s3:PutObjectTagging", tagging::put_object),
     row("DeleteObjectTagging", Delete, OnObject, "tagging", "s3:DeleteObjectTagging", tagging::delete_object),

@@ -94,10 +94,7 @@ fn read_tags(ctx: &Context<'_>, body: Body<'_>, most: usize) -> Result<Tags> {
 /// `MalformedXML`.
 pub fn parse_tags(bytes: &[u8]) -> Result<Tags> {
     let document = xml_reader::parse(bytes)?;
-    let Some(set) = document.root("Tagging")?.only(&["TagSet"])?.child("TagSet")? else {
-        return Ok(Vec::new());
-    };
-    parse_tag_list(set)
+    parse_tag_list(document.root("Tagging")?.only(&["TagSet"])?.required("TagSet")?)
 }
 
 /// Reads an element that holds nothing but `Tag` elements. The tags still need [`check_tags`].
@@ -135,9 +132,8 @@ mod tests {
     fn tag_sets_go_both_ways() {
         let tags = vec![("a".to_owned(), "1 < 2".to_owned()), ("b".to_owned(), String::new())];
         assert_eq!(parse_tags(&write_tags(&tags)).expect("valid"), tags);
-        for empty in ["<Tagging><TagSet/></Tagging>", "<Tagging/>"] {
-            assert!(parse_tags(empty.as_bytes()).expect("valid").is_empty());
-        }
+        assert!(parse_tags(b"<Tagging><TagSet/></Tagging>").expect("valid").is_empty());
+        assert_eq!(parse_tags(b"<Tagging/>").expect_err("no set").code(), Code::MalformedXML);
     }
 
     #[test]

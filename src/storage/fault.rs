@@ -3,6 +3,7 @@
 //! [`Faulty`] wraps any store of either trait and fails the calls that a test has planned.
 //! [`DiskFaults`] sits below the record store's files, where the wrapper cannot reach.
 
+use super::shared_folder::{Lender, Space};
 use super::{
     Batch, BlobHint, BlobId, BlobStore, Health, MetaStore, Outcome, Result, StorageError, Visit, WriteError,
     WrittenBlob,
@@ -189,6 +190,43 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
     fn sync(&self) -> Result<()> {
         self.check(Step::BlobSync)?;
         self.inner.sync()
+    }
+}
+
+impl<S: Lender> Lender for Faulty<S> {
+    fn write_lent(&self, body: &mut dyn Read) -> std::result::Result<WrittenBlob, WriteError> {
+        self.check(Step::BlobWrite)?;
+        let cut = self.take(|step| match step {
+            Step::BlobWriteAt(bytes) => Some(bytes),
+            _ => None,
+        });
+        let Some((bytes, fault)) = cut else { return self.inner.write_lent(body) };
+        let mut cut = Cut { inner: body, left: bytes };
+        match self.inner.write_lent(&mut cut) {
+            Err(WriteError::Body(_)) if cut.left == 0 => Err(fault.error().into()),
+            other => other,
+        }
+    }
+
+    fn read_chosen(
+        &self,
+        id: &BlobId,
+        choose: &mut dyn FnMut(u64) -> Range<u64>,
+    ) -> Result<Option<(u64, Box<dyn Read + Send>)>> {
+        self.check(Step::BlobRead)?;
+        let cut = self.take(|step| match step {
+            Step::BlobReadAt(bytes) => Some(bytes),
+            _ => None,
+        });
+        let read = self.inner.read_chosen(id, choose)?;
+        Ok(match (read, cut) {
+            (Some((size, inner)), Some((left, _))) => Some((size, Box::new(Cut { inner, left }))),
+            (read, _) => read,
+        })
+    }
+
+    fn space(&self) -> Result<Space> {
+        self.inner.space()
     }
 }
 

@@ -93,6 +93,25 @@ impl FileBlobs {
         Ok(FileBlobs { store, flusher })
     }
 
+    /// Opens the range that `choose` picks when it is told the size of the body, and returns the size as
+    /// well; `Ok(None)` if the body is absent.
+    ///
+    /// # Errors
+    /// Those of [`BlobStore::read`].
+    pub fn read_chosen(
+        &self,
+        id: &BlobId,
+        choose: &mut dyn FnMut(u64) -> Range<u64>,
+    ) -> Result<Option<(u64, Box<dyn Read + Send>)>> {
+        let Some((file, path)) = self.store.open(id)? else { return Ok(None) };
+        let length = file.metadata().map_err(|error| named(&path, error))?.len();
+        // The reader holds the file's length against its trailer.
+        let size = body_bytes(length)
+            .ok_or_else(|| StorageError::Corrupt(format!("body {} has a wrong length", id.0)))?;
+        let reader = self.store.reader(file, &path, id, choose(size))?;
+        Ok(Some((size, reader)))
+    }
+
     /// Whether the body was written since the store was opened. The sweep must leave such bodies
     /// alone: their records may be about to be committed.
     pub fn is_of_this_run(&self, id: &BlobId) -> bool {
@@ -118,20 +137,8 @@ impl BlobStore for FileBlobs {
     }
 
     fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
-        let Some(path) = self.store.path(id) else {
-            return Ok(None);
-        };
-        let file = match private_file().read(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(named(&path, error)),
-        };
-        let mut reader = BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range };
-        reader.open(&self.store.buffers).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
-            _ => named(&path, error),
-        })?;
-        Ok(Some(Box::new(reader)))
+        let Some((file, path)) = self.store.open(id)? else { return Ok(None) };
+        self.store.reader(file, &path, id, range).map(Some)
     }
 
     fn delete(&self, id: &BlobId) -> Result<()> {
@@ -239,6 +246,32 @@ impl Store {
     /// Where a body is; `None` for what is no id, which therefore names no body.
     fn path(&self, id: &BlobId) -> Option<PathBuf> {
         is_id(&id.0).then(|| self.folder.path().join(folder_of(&id.0)).join(&id.0))
+    }
+
+    /// Opens the file of a body; `None` if there is none.
+    fn open(&self, id: &BlobId) -> Result<Option<(File, PathBuf)>> {
+        let Some(path) = self.path(id) else { return Ok(None) };
+        match private_file().read(true).open(&path) {
+            Ok(file) => Ok(Some((file, path))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(named(&path, error)),
+        }
+    }
+
+    /// A reader of a range of an open file.
+    fn reader(
+        &self,
+        file: File,
+        path: &Path,
+        id: &BlobId,
+        range: Range<u64>,
+    ) -> Result<Box<dyn Read + Send>> {
+        let mut reader = BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range };
+        reader.open(&self.buffers).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
+            _ => named(path, error),
+        })?;
+        Ok(Box::new(reader))
     }
 
     fn create(&self, id: &BlobId) -> Result<(File, Unfinished)> {
@@ -354,6 +387,14 @@ fn trailer(id: &BlobId, size: u64) -> [u8; TRAILER_BYTES] {
 fn file_bytes(size: u64) -> Option<u64> {
     let sums = size.div_ceil(BLOCK_BYTES as u64).checked_mul(CHECKSUM_BYTES as u64)?;
     size.checked_add(sums)?.checked_add(TRAILER_BYTES as u64)
+}
+
+/// The size of the body in a file of `length` bytes; `None` when no body makes such a file.
+fn body_bytes(length: u64) -> Option<u64> {
+    let blocks = length.checked_sub(TRAILER_BYTES as u64)?;
+    let sums = blocks.div_ceil((BLOCK_BYTES + CHECKSUM_BYTES) as u64) * CHECKSUM_BYTES as u64;
+    let size = blocks.checked_sub(sums)?;
+    (file_bytes(size) == Some(length)).then_some(size)
 }
 
 /// A checked block in the buffer: which bytes of the body it has.
@@ -474,4 +515,20 @@ fn read_at(mut file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
 // What these locks guard is complete at every moment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_file_tells_the_size_of_its_body() {
+        let block = BLOCK_BYTES as u64;
+        for size in [0, 1, 2, block - 1, block, block + 1, 2 * block, 7 * block + 3, 1 << 50] {
+            assert_eq!(file_bytes(size).and_then(body_bytes), Some(size));
+        }
+        for length in [0, 19, 21, 24, 20 + block + 5, 20 + block + 8] {
+            assert_eq!(body_bytes(length), None, "{length}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 pub mod buffers;
+pub mod data_client;
 pub mod database;
 pub mod fault;
 pub mod file_blobs;
@@ -25,6 +26,7 @@ pub mod memory;
 pub mod recent;
 pub mod remote;
 pub mod s3_upstream;
+pub mod shared_folder;
 pub mod sproxyd;
 pub mod sweep;
 
@@ -171,13 +173,19 @@ pub trait BlobStore: Send + Sync {
     /// cannot enumerate (remote ones) visit nothing.
     fn list(&self, visit: &mut dyn FnMut(BlobId)) -> Result<()>;
 
-    /// Whether `list` visits every body. Where it does not, nothing can be swept, so bodies are
-    /// written under names that were made durable first: [`BlobStore::reserve`].
+    /// Whether `list` visits every body. Where it does not, nothing can be swept.
     fn lists(&self) -> bool {
         true
     }
 
-    /// Chooses the name of a body before it is written, in stores that do not list.
+    /// Whether bodies are written under names that were made durable first ([`BlobStore::reserve`]), so
+    /// that a crash leaves none that nobody knows: in stores that do not list, unless the other side
+    /// makes the names.
+    fn reserves(&self) -> bool {
+        !self.lists()
+    }
+
+    /// Chooses the name of a body before it is written, in stores that reserve.
     fn reserve(&self, _hint: &BlobHint<'_>) -> Option<BlobId> {
         None
     }

@@ -4,6 +4,7 @@
 //! its siblings sign as Bart (`accessKey1`); `server.as_lisa()` gives the other account,
 //! `server.anonymous()` nobody. A [`Reply`] knows its status, headers, body and S3 error code.
 
+use super::data_daemon::Rig;
 use super::stand_in::sproxyd::{Node, Ring};
 use s3pail::auth::Head;
 use s3pail::auth::sigv4::Signer;
@@ -76,12 +77,13 @@ type Start = fn() -> TestServer;
 
 /// What starts a server on each backend. The first two are run always, the others where
 /// `S3PAIL_TEST_BACKENDS` asks for them.
-const BACKENDS: [(&str, Start); 5] = [
+const BACKENDS: [(&str, Start); 6] = [
     ("memory", TestServer::memory),
     ("file", TestServer::file),
     ("multiple", TestServer::multiple),
     ("scality", TestServer::scality),
     ("aws_s3", TestServer::aws_s3),
+    ("data_daemon", TestServer::data_daemon),
 ];
 
 /// Runs a test on every backend, with the backend's name in a failure. `S3PAIL_TEST_BACKENDS` chooses
@@ -142,6 +144,14 @@ impl TestServer {
             "credentials": { "accessKey": "accessKey1", "secretKey": "verySecretKey1" },
         });
         TestServer::with_location("aws_s3", "aws_s3", details, vec![Box::new(remote)])
+    }
+
+    /// Bodies with a data daemon.
+    pub fn data_daemon() -> TestServer {
+        let (rig, folder) = (Rig::new(), Folder::new());
+        let mut server = TestServer::start("data_daemon", rig.front_end(&folder), Some(folder));
+        server.companions.push(Box::new(rig));
+        server
     }
 
     /// A server whose data backend is `multiple` and whose `us-east-1` is of this type.
@@ -232,7 +242,7 @@ impl Drop for Checked {
     }
 }
 
-fn file_config(folder: &Folder) -> Config {
+pub fn file_config(folder: &Folder) -> Config {
     Config {
         data: Backend::File,
         metadata: Backend::File,

@@ -306,11 +306,42 @@ fn a_shortened_day_lets_the_thread_act_by_itself() {
     crate::harness::wait_until("the object expires", || server.head("/abc/k").status == 404);
 }
 
+/// S3's own default keeps objects below 128 KiB where they are, and the objects of tests are small.
+#[test]
+fn where_days_are_shortened_small_objects_move_to_the_archive_classes() {
+    let config = Config { lifecycle_day_ms: 50, ..Config::in_memory() };
+    let server = TestServer::start("memory", config, None);
+    let bucket = server.bucket("abc");
+    let move_to = |class: &str| {
+        format!(
+            "<Prefix>{class}/</Prefix><Transition><Days>1</Days><StorageClass>{class}</StorageClass></Transition>"
+        )
+    };
+    server.put("/abc/GLACIER/k", b"x").expect(200);
+    server.put("/abc/GLACIER_IR/k", b"x").expect(200);
+    let (archive, other) = (move_to("GLACIER"), move_to("GLACIER_IR"));
+    let header = "x-amz-transition-default-minimum-object-size";
+    let reply = put_rules(&server, &bucket, &[&archive, &other]).expect(200);
+    assert_eq!(reply.header(header), Some("varies_by_storage_class"));
+    let class = |key: &str| server.head(key).expect(200).header("x-amz-storage-class").map(str::to_owned);
+    crate::harness::wait_until("the object moves", || class("/abc/GLACIER/k").as_deref() == Some("GLACIER"));
+    // Both rules are carried out in one walk, so the other object has been looked at, too.
+    assert_eq!(class("/abc/GLACIER_IR/k"), None);
+    // Who says what should hold is believed.
+    let body = format!(
+        "<LifecycleConfiguration><Rule><ID>r</ID><Status>Enabled</Status>{archive}</Rule></LifecycleConfiguration>"
+    );
+    let md5 = base64(&md5(body.as_bytes()));
+    let fields = [("content-md5", md5.as_str()), (header, "all_storage_classes_128K")];
+    let reply = server.send("PUT", &format!("{bucket}?lifecycle"), &fields, body.as_bytes()).expect(200);
+    assert_eq!(reply.header(header), Some("all_storage_classes_128K"));
+}
+
 #[test]
 fn only_who_may_ask_for_the_state_may_run_the_rules() {
     let config = Config { health_allow_from: Vec::new(), ..Config::in_memory() };
     let server = TestServer::start("memory", config, None);
     server.anonymous().post("/_/lifecycle/run", b"").expect(403);
     let server = TestServer::memory();
-    server.anonymous().get("/_/lifecycle/run").expect(404);
+    server.anonymous().get("/_/lifecycle/run").expect_error(405, "MethodNotAllowed");
 }

@@ -21,12 +21,17 @@ pub fn location(kind: &str, details: Value) -> Location {
 
 /// A server whose data backend is `multiple`: `us-east-1` in files, beside `mem` and `other`.
 pub fn multiple(locations: &[(&str, Location)]) -> TestServer {
+    multiple_of(Config::in_memory(), locations)
+}
+
+/// The same, with further settings.
+pub fn multiple_of(config: Config, locations: &[(&str, Location)]) -> TestServer {
     let folder = Folder::new();
     let mut config = Config {
         data: Backend::Multiple,
         data_path: folder.0.join("data"),
         sync: s3pail::storage::SyncMode::None,
-        ..Config::in_memory()
+        ..config
     };
     for (name, location) in locations {
         config.locations.insert((*name).to_owned(), location.clone());
