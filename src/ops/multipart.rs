@@ -332,8 +332,11 @@ fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
         let number = xml_reader::required(part.integer("PartNumber")?, "PartNumber")?;
         let number =
             u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
-                let message = "Part number must be an integer between 1 and 10000, inclusive";
-                Error::invalid_argument("partNumber", &number.to_string(), message)
+                let message = match number {
+                    ..1 => "PartNumber must be >= 1",
+                    1.. => "Part number must be an integer between 1 and 10000, inclusive",
+                };
+                Error::invalid_argument("PartNumber", &number.to_string(), message)
             })?;
         if listed.last().is_some_and(|last| last.number >= number) {
             return Err(Code::InvalidPartOrder.into());

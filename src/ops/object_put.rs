@@ -27,11 +27,20 @@ pub const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// PutObject.
 pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_length(ctx)?;
-    if ctx.query.has("versionId") {
-        let message = "This operation does not accept a version-id.";
-        return Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message));
-    }
+    refuse_version_id(ctx)?;
     create(ctx, body)
+}
+
+/// A new object has no version yet that its request could name.
+///
+/// # Errors
+/// `InvalidArgument` for a request with `versionId`.
+pub fn refuse_version_id(ctx: &Context<'_>) -> Result<()> {
+    if !ctx.query.has("versionId") {
+        return Ok(());
+    }
+    let message = "This operation does not accept a version-id.";
+    Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message))
 }
 
 /// Stores an object as the headers of the request describe it, and answers as PutObject does.
