@@ -9,6 +9,7 @@
 
 pub mod access_log;
 pub mod auth;
+pub mod check;
 pub mod codec;
 pub mod config;
 pub mod crypto;

@@ -7,6 +7,7 @@
 
 use super::fault::DiskFaults;
 use super::layout::{named, private_file};
+use super::overlay::Overlay;
 use super::recent::Changes;
 use super::{Result, StorageError, Visit, seek_target};
 use redb::backends::FileBackend;
@@ -14,7 +15,7 @@ use redb::{ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition};
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -71,6 +72,25 @@ impl DatabaseFile {
 }
 
 impl Database {
+    /// Opens an existing database to look at it: what opening it would write stays in memory.
+    pub fn open_to_read(path: &Path, cache_bytes: usize) -> Result<Database> {
+        let file = private_file().read(true).open(path).map_err(|error| named(path, error))?;
+        let overlay = Overlay::new(file).map_err(|error| named(path, error))?;
+        let mut builder = redb::Database::builder();
+        let redb = builder.set_cache_size(cache_bytes).create_with_backend(overlay).map_err(redb_error)?;
+        let database = Database { redb };
+        database.create_tables()?;
+        Ok(database)
+    }
+
+    /// Reads every page and compares it with its checksum. Takes time in proportion to the file.
+    ///
+    /// # Errors
+    /// `Corrupt` when what is there cannot be read.
+    pub fn is_sound(&mut self) -> Result<bool> {
+        self.redb.check_integrity().map_err(redb_error)
+    }
+
     /// Reading from a table that does not exist is an error, so both exist from the beginning.
     fn create_tables(&self) -> Result<()> {
         let transaction = self.redb.begin_read().map_err(redb_error)?;

@@ -77,20 +77,34 @@ impl FileBlobs {
     pub fn open(data_path: &Path, sync: SyncMode) -> Result<FileBlobs> {
         let folder = Folder::open(&data_path.join(FOLDER))?;
         folder.settle(sync)?;
-        let store = Arc::new(Store {
-            sync,
-            folder,
-            ids: IdSource::new(),
-            buffers: BufferPool::new(BUFFER_BYTES),
-            unsynced: Mutex::default(),
-            syncing: Mutex::default(),
-            stopped: OnceLock::new(),
-        });
+        let store = Store::new(folder, sync);
         let flusher = match sync {
             SyncMode::Relaxed => Some(start_flusher(Arc::clone(&store))?),
             SyncMode::Strict | SyncMode::None => None,
         };
         Ok(FileBlobs { store, flusher })
+    }
+
+    /// Opens a store that is there, to look at it: nothing is changed unless it is asked for, and
+    /// nothing is synced.
+    ///
+    /// # Errors
+    /// As [`Folder::open_existing`].
+    pub fn open_existing(data_path: &Path) -> Result<FileBlobs> {
+        let folder = Folder::open_existing(&data_path.join(FOLDER))?;
+        Ok(FileBlobs { store: Store::new(folder, SyncMode::None), flusher: None })
+    }
+
+    /// The length of a body, as its own file says it; `None` if it is absent.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file is not one that [`BlobStore::write`] has finished.
+    pub fn size(&self, id: &BlobId) -> Result<Option<u64>> {
+        let Some((path, file)) = self.store.open_file(id)? else {
+            return Ok(None);
+        };
+        let size = reader_of(file, id, 0..0).check_trailer().map_err(|error| read_error(&path, error))?;
+        Ok(Some(size))
     }
 
     /// Whether the body was written since the store was opened. The sweep must leave such bodies
@@ -118,19 +132,11 @@ impl BlobStore for FileBlobs {
     }
 
     fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
-        let Some(path) = self.store.path(id) else {
+        let Some((path, file)) = self.store.open_file(id)? else {
             return Ok(None);
         };
-        let file = match private_file().read(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(named(&path, error)),
-        };
-        let mut reader = BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range };
-        reader.open(&self.store.buffers).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
-            _ => named(&path, error),
-        })?;
+        let mut reader = reader_of(file, id, range);
+        reader.open(&self.store.buffers).map_err(|error| read_error(&path, error))?;
         Ok(Some(Box::new(reader)))
     }
 
@@ -209,6 +215,17 @@ fn flush_regularly(store: &Store, stopped: &Receiver<()>) {
     }
 }
 
+fn reader_of(file: File, id: &BlobId, range: Range<u64>) -> BlobReader {
+    BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range }
+}
+
+fn read_error(path: &Path, error: io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
+        _ => named(path, error),
+    }
+}
+
 /// The folder that an id belongs to: its first two digits.
 fn folder_of(id: &str) -> &str {
     &id[..2]
@@ -236,6 +253,30 @@ impl Drop for Unfinished {
 }
 
 impl Store {
+    fn new(folder: Folder, sync: SyncMode) -> Arc<Store> {
+        Arc::new(Store {
+            sync,
+            folder,
+            ids: IdSource::new(),
+            buffers: BufferPool::new(BUFFER_BYTES),
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            stopped: OnceLock::new(),
+        })
+    }
+
+    /// Opens the file of a body to read it; `None` if there is none.
+    fn open_file(&self, id: &BlobId) -> Result<Option<(PathBuf, File)>> {
+        let Some(path) = self.path(id) else {
+            return Ok(None);
+        };
+        match private_file().read(true).open(&path) {
+            Ok(file) => Ok(Some((path, file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(named(&path, error)),
+        }
+    }
+
     /// Where a body is; `None` for what is no id, which therefore names no body.
     fn path(&self, id: &BlobId) -> Option<PathBuf> {
         is_id(&id.0).then(|| self.folder.path().join(folder_of(&id.0)).join(&id.0))
@@ -386,6 +427,16 @@ impl BlobReader {
         if self.range.start == 0 && self.range.end <= BLOCK_BYTES as u64 && self.open_small()? {
             return Ok(());
         }
+        let size = self.check_trailer()?;
+        if self.range.start > self.range.end || self.range.end > size {
+            return Err(self.corrupt(&format!("has {size} bytes, which {:?} is not within", self.range)));
+        }
+        self.buffer = Some(BlockBuffer::Pooled(buffers.take(), size));
+        if self.range.is_empty() { Ok(()) } else { self.load() }
+    }
+
+    /// Checks the file's length and trailer, and returns the length of the body.
+    fn check_trailer(&self) -> io::Result<u64> {
         let file_length = self.file.metadata()?.len();
         let mut end = [0; TRAILER_BYTES];
         let at = file_length.checked_sub(TRAILER_BYTES as u64).ok_or_else(|| self.corrupt("is too short"))?;
@@ -394,11 +445,7 @@ impl BlobReader {
         if end != trailer(&self.id, size) || file_bytes(size) != Some(file_length) {
             return Err(self.corrupt("has a wrong trailer"));
         }
-        if self.range.start > self.range.end || self.range.end > size {
-            return Err(self.corrupt(&format!("has {size} bytes, which {:?} is not within", self.range)));
-        }
-        self.buffer = Some(BlockBuffer::Pooled(buffers.take(), size));
-        if self.range.is_empty() { Ok(()) } else { self.load() }
+        Ok(size)
     }
 
     /// Reads a body of one block whole with one read, if the range ends where it does. False if it

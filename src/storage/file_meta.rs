@@ -54,8 +54,8 @@ pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// about 10 us each in a store of a million records.
 pub const RECENT_RECORDS_MAX: usize = 4096;
 
-const DATABASE_FILE: &str = "s3pail.redb";
-const JOURNAL_FILE: &str = "s3pail.journal";
+pub(super) const DATABASE_FILE: &str = "s3pail.redb";
+pub(super) const JOURNAL_FILE: &str = "s3pail.journal";
 const PANICKED: &str = "a commit ended in a panic";
 
 /// How to open a [`FileMeta`].

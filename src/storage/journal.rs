@@ -131,6 +131,18 @@ impl Journal {
         Ok(Journal { path: path.to_path_buf(), file, end: 0, extended, sequence: 0, run, synced, faults })
     }
 
+    /// Opens the file to [`Journal::replay`] it, and changes nothing. `None` if there is no file.
+    pub fn open_to_read(path: &Path) -> Result<Option<Journal>> {
+        let file = match private_file().read(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(named(path, error)),
+        };
+        let extended = file.metadata().map_err(|error| named(path, error))?.len();
+        let path = path.to_path_buf();
+        Ok(Some(Journal { path, file, end: 0, extended, sequence: 0, run: 0, synced: false, faults: None }))
+    }
+
     /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`,
     /// in order, and returns how many there were.
     pub fn replay(

@@ -137,7 +137,7 @@ pub fn sweep_orphans(
     let mut swept = Swept::default();
     let mut stored = 0;
     blobs.list(&mut |id| stored += usize::from(!is_of_this_run(&id)))?;
-    for prefix in prefixes(stored) {
+    for prefix in prefixes(stored, SWEEP_IDS_MAX) {
         let mut orphans = HashSet::new();
         blobs.list(&mut |id| {
             if id.0.starts_with(&prefix) && !is_of_this_run(&id) {
@@ -160,11 +160,11 @@ pub fn sweep_orphans(
     Ok(swept)
 }
 
-/// Prefixes of ids that cover them all, each of about [`SWEEP_IDS_MAX`] of `stored` ids or fewer.
-fn prefixes(stored: usize) -> Vec<String> {
+/// Prefixes of ids that cover them all, each of about `together` of `stored` ids or fewer.
+pub fn prefixes(stored: usize, together: usize) -> Vec<String> {
     let mut prefixes = vec![String::new()];
     // Four digits are enough for six thousand million bodies.
-    while stored / prefixes.len() > SWEEP_IDS_MAX && prefixes[0].len() < 4 {
+    while stored / prefixes.len() > together && prefixes[0].len() < 4 {
         let longer = |prefix: &String| (0..16).map(|digit| format!("{prefix}{digit:x}")).collect::<Vec<_>>();
         prefixes = prefixes.iter().flat_map(longer).collect();
     }
@@ -180,7 +180,7 @@ mod tests {
         for (stored, count) in
             [(0, 1), (SWEEP_IDS_MAX, 1), (2 * SWEEP_IDS_MAX, 16), (20 * SWEEP_IDS_MAX, 256)]
         {
-            assert_eq!(prefixes(stored).len(), count, "{stored}");
+            assert_eq!(prefixes(stored, SWEEP_IDS_MAX).len(), count, "{stored}");
         }
     }
 }

@@ -176,6 +176,17 @@ impl TestServer {
         TestServer::start("file", file_config(&folder), Some(folder))
     }
 
+    /// Stops the server and returns the folder that its files are in.
+    pub fn stop(mut self) -> Folder {
+        self.server.take().unwrap().stop(DEADLINE).unwrap();
+        self.folder.take().expect("only files outlive a server")
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.as_ref().expect("a server of files").0.clone()
+    }
+
     /// The shared state, for the clock and for looking behind the scenes.
     pub fn service(&self) -> &Arc<Service> {
         self.server.as_ref().unwrap().service()
@@ -232,7 +243,8 @@ impl Drop for Checked {
     }
 }
 
-fn file_config(folder: &Folder) -> Config {
+/// Everything in files, unsynced.
+pub fn file_config(folder: &Folder) -> Config {
     Config {
         data: Backend::File,
         metadata: Backend::File,

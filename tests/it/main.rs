@@ -9,6 +9,7 @@ mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
 mod bucket; // create, list, head, delete
+mod check; // s3pail check, and what it says of damage
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
