@@ -23,6 +23,7 @@ mod object; // put, get, head, copy, delete, conditions, checksums
 mod object_lock; // retention, legal hold, and what they forbid
 mod post_object; // uploads from HTML forms
 mod protocol; // raw sockets: HTTP itself
+mod random_model; // random histories against a model
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
