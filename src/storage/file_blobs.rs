@@ -19,6 +19,7 @@
 //! under either name, and the sweep removes it.
 
 use super::buffers::{Buffer, BufferPool, fill};
+use super::fault::{DiskFaults, DiskStep};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
 use super::{
@@ -31,6 +32,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +45,8 @@ pub const INLINE_BYTES_MAX: usize = 16 * 1024;
 pub const UNSYNCED_FILES_MAX: usize = 256;
 
 const FOLDER: &str = "blobs";
+/// Folders of bodies: one for each pair of hexadecimal digits.
+const FOLDERS: usize = 256;
 const CHECKSUM_BYTES: usize = 4;
 const TRAILER_BYTES: usize = 20;
 const MAGIC: &[u8; 8] = b"s3pail\0\x01";
@@ -70,14 +74,28 @@ struct Store {
     syncing: Mutex<()>,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
+    /// Failures to simulate, for tests.
+    faults: Option<Arc<DiskFaults>>,
+    /// The folders of bodies whose own names this run has made durable. That one is there does not say
+    /// so: an earlier run may have been killed, or another thread not be done.
+    named_folders: [AtomicBool; FOLDERS],
 }
 
 impl FileBlobs {
     /// Opens or creates the store in `data_path`.
     pub fn open(data_path: &Path, sync: SyncMode) -> Result<FileBlobs> {
+        FileBlobs::open_watched(data_path, sync, None)
+    }
+
+    /// [`FileBlobs::open`], with failures to simulate.
+    pub fn open_watched(
+        data_path: &Path,
+        sync: SyncMode,
+        faults: Option<Arc<DiskFaults>>,
+    ) -> Result<FileBlobs> {
         let folder = Folder::open(&data_path.join(FOLDER))?;
         folder.settle(sync)?;
-        let store = Store::new(folder, sync);
+        let store = Store::new(folder, sync, faults);
         let flusher = match sync {
             SyncMode::Relaxed => Some(start_flusher(Arc::clone(&store))?),
             SyncMode::Strict | SyncMode::None => None,
@@ -92,7 +110,7 @@ impl FileBlobs {
     /// As [`Folder::open_existing`].
     pub fn open_existing(data_path: &Path) -> Result<FileBlobs> {
         let folder = Folder::open_existing(&data_path.join(FOLDER))?;
-        Ok(FileBlobs { store: Store::new(folder, SyncMode::None), flusher: None })
+        Ok(FileBlobs { store: Store::new(folder, SyncMode::None, None), flusher: None })
     }
 
     /// The length of a body, as its own file says it; `None` if it is absent.
@@ -125,7 +143,7 @@ impl BlobStore for FileBlobs {
         let first = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
         let id = store.ids.next();
         let (file, unfinished) = store.create(&id)?;
-        let size = write_blocks(body, &file, &id, &mut buffer, first)?;
+        let size = store.write_blocks(body, &file, &unfinished.path, &id, &mut buffer, first)?;
         store.settle(&unfinished.path, file)?;
         unfinished.finish();
         Ok(WrittenBlob { id, size })
@@ -144,7 +162,8 @@ impl BlobStore for FileBlobs {
         let Some(path) = self.store.path(id) else {
             return Ok(());
         };
-        match fs::remove_file(&path) {
+        let removed = self.store.before(DiskStep::Remove(&path)).and_then(|()| fs::remove_file(&path));
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(&path, error)),
             _ => Ok(()),
         }
@@ -233,6 +252,7 @@ fn folder_of(id: &str) -> &str {
 
 /// Removes its file unless it is finished.
 struct Unfinished {
+    faults: Option<Arc<DiskFaults>>,
     path: PathBuf,
     finished: bool,
 }
@@ -247,13 +267,14 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.finished {
             // If this fails the file is an orphan, which the next start's sweep removes.
-            let _ = fs::remove_file(&self.path);
+            let _ = DiskFaults::before(&self.faults, DiskStep::Remove(&self.path))
+                .and_then(|()| fs::remove_file(&self.path));
         }
     }
 }
 
 impl Store {
-    fn new(folder: Folder, sync: SyncMode) -> Arc<Store> {
+    fn new(folder: Folder, sync: SyncMode, faults: Option<Arc<DiskFaults>>) -> Arc<Store> {
         Arc::new(Store {
             sync,
             folder,
@@ -262,7 +283,46 @@ impl Store {
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
             stopped: OnceLock::new(),
+            faults,
+            named_folders: [const { AtomicBool::new(false) }; FOLDERS],
         })
+    }
+
+    fn before(&self, step: DiskStep<'_>) -> io::Result<()> {
+        DiskFaults::before(&self.faults, step)
+    }
+
+    fn sync_file(&self, path: &Path, file: &File) -> Result<()> {
+        let synced = self.before(DiskStep::SyncFile(path)).and_then(|()| file.sync_data());
+        synced.map_err(|error| named(path, error))
+    }
+
+    /// Makes the names in a folder of bodies durable, and the folder's own.
+    ///
+    /// # Errors
+    /// `ReadOnly`, from then on for every write: the next sync of the same folder may succeed without the
+    /// names that this one lost, and other writers would take that for theirs.
+    fn sync_names(&self, folder: &Path) -> Result<()> {
+        let digits = folder.file_name().and_then(|name| name.to_str());
+        let number = digits.and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        let named = number.and_then(|number| self.named_folders.get(number));
+        let synced = self.sync_folder(folder).and_then(|()| {
+            if named.is_some_and(|named| named.load(Ordering::Acquire)) {
+                return Ok(());
+            }
+            self.sync_folder(self.folder.path())?;
+            named.inspect(|named| named.store(true, Ordering::Release));
+            Ok(())
+        });
+        synced.map_err(|error| {
+            let why = self.stopped.get_or_init(|| format!("a sync failed: {error}"));
+            StorageError::ReadOnly(why.clone())
+        })
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        let synced = self.before(DiskStep::SyncFolder(folder)).and_then(|()| sync_folder(folder));
+        synced.map_err(|error| named(folder, error))
     }
 
     /// Opens the file of a body to read it; `None` if there is none.
@@ -287,18 +347,17 @@ impl Store {
         let path = folder.join(&id.0);
         let mut options = private_file();
         options.write(true).create_new(true);
-        let file = match options.open(&path) {
+        let create = || self.before(DiskStep::Create(&path)).and_then(|()| options.open(&path));
+        let file = match create() {
             // The folders are made when they are first needed: a start must not pay for 256 of them.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create_folder(&folder)
-                .and_then(|()| match self.sync {
-                    SyncMode::None => Ok(()),
-                    SyncMode::Strict | SyncMode::Relaxed => sync_folder(self.folder.path()),
-                })
-                .and_then(|()| options.open(&path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self
+                .before(DiskStep::MakeFolder(&folder))
+                .and_then(|()| create_folder(&folder))
+                .and_then(|()| create()),
             other => other,
         };
         let file = file.map_err(|error| named(&path, error))?;
-        Ok((file, Unfinished { path, finished: false }))
+        Ok((file, Unfinished { faults: self.faults.clone(), path, finished: false }))
     }
 
     /// Makes a written file as durable as the mode promises before the body is acknowledged.
@@ -306,9 +365,8 @@ impl Store {
         match self.sync {
             SyncMode::None => Ok(()),
             SyncMode::Strict => {
-                file.sync_data().map_err(|error| named(path, error))?;
-                let folder = path.parent().unwrap_or(path);
-                sync_folder(folder).map_err(|error| named(folder, error))
+                self.sync_file(path, &file)?;
+                self.sync_names(path.parent().unwrap_or(path))
             }
             SyncMode::Relaxed => {
                 let waiting = {
@@ -327,51 +385,58 @@ impl Store {
             return Err(StorageError::ReadOnly(why.clone()));
         }
         let files = std::mem::take(&mut *lock(&self.unsynced));
-        sync_files(&files).map_err(|error| {
+        self.sync_files(&files).map_err(|error| {
             // The bodies have been acknowledged and may be lost; a second try would not tell.
             let why = self.stopped.get_or_init(|| format!("a sync failed: {error}"));
             StorageError::ReadOnly(why.clone())
         })
     }
-}
 
-fn sync_files(files: &[(PathBuf, File)]) -> Result<()> {
-    let mut folders = BTreeSet::new();
-    for (path, file) in files {
-        file.sync_data().map_err(|error| named(path, error))?;
-        folders.extend(path.parent());
+    /// Writes the whole body, whose first `filled` bytes are in the buffer, and returns its size.
+    fn write_blocks(
+        &self,
+        body: &mut dyn Read,
+        mut file: &File,
+        path: &Path,
+        id: &BlobId,
+        buffer: &mut Buffer,
+        mut filled: usize,
+    ) -> std::result::Result<u64, WriteError> {
+        let failed = |error: io::Error| WriteError::Store(error.into());
+        let (mut size, mut at) = (0, 0);
+        let mut write = |bytes: &[u8]| {
+            self.before(DiskStep::Write(path, at, bytes))?;
+            at += bytes.len() as u64;
+            file.write_all(bytes)
+        };
+        for number in 0_u64.. {
+            let mut end = filled;
+            if filled > 0 {
+                let sum = block_checksum(id, number, &buffer[..filled]);
+                buffer[filled..filled + CHECKSUM_BYTES].copy_from_slice(&sum.to_le_bytes());
+                end += CHECKSUM_BYTES;
+                size += filled as u64;
+            }
+            if filled < BLOCK_BYTES {
+                // The last block and the trailer go out with one write, which for a small body is all.
+                buffer[end..end + TRAILER_BYTES].copy_from_slice(&trailer(id, size));
+                write(&buffer[..end + TRAILER_BYTES]).map_err(failed)?;
+                break;
+            }
+            write(&buffer[..end]).map_err(failed)?;
+            filled = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
+        }
+        Ok(size)
     }
-    folders.into_iter().try_for_each(|folder| sync_folder(folder).map_err(|error| named(folder, error)))
-}
 
-/// Writes the whole body, whose first `filled` bytes are in the buffer, and returns its size.
-fn write_blocks(
-    body: &mut dyn Read,
-    mut file: &File,
-    id: &BlobId,
-    buffer: &mut Buffer,
-    mut filled: usize,
-) -> std::result::Result<u64, WriteError> {
-    let failed = |error: io::Error| WriteError::Store(error.into());
-    let mut size = 0;
-    for number in 0_u64.. {
-        let mut end = filled;
-        if filled > 0 {
-            let sum = block_checksum(id, number, &buffer[..filled]);
-            buffer[filled..filled + CHECKSUM_BYTES].copy_from_slice(&sum.to_le_bytes());
-            end += CHECKSUM_BYTES;
-            size += filled as u64;
+    fn sync_files(&self, files: &[(PathBuf, File)]) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for (path, file) in files {
+            self.sync_file(path, file)?;
+            folders.extend(path.parent());
         }
-        if filled < BLOCK_BYTES {
-            // The last block and the trailer go out with one write, which for a small body is all.
-            buffer[end..end + TRAILER_BYTES].copy_from_slice(&trailer(id, size));
-            file.write_all(&buffer[..end + TRAILER_BYTES]).map_err(failed)?;
-            break;
-        }
-        file.write_all(&buffer[..end]).map_err(failed)?;
-        filled = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
+        folders.into_iter().try_for_each(|folder| self.sync_names(folder))
     }
-    Ok(size)
 }
 
 fn block_checksum(id: &BlobId, number: u64, data: &[u8]) -> u32 {

@@ -272,6 +272,16 @@ impl MetaStore for FileMeta {
         }
     }
 
+    fn settle(&self) -> Result<()> {
+        match self.store.sync {
+            // What was committed is durable already.
+            SyncMode::Strict => Ok(()),
+            SyncMode::Relaxed => self.store.sync(),
+            // Nothing ever is.
+            SyncMode::None => Ok(()),
+        }
+    }
+
     fn health(&self) -> Health {
         match self.store.stopped.get() {
             None => Health { code: 200, message: "OK".into() },

@@ -23,7 +23,7 @@
 //! bodies that its records name may be missing, so such entries are ignored and the store is what it
 //! was at the last checkpoint: some writes lost, none torn, none without their bodies.
 
-use super::fault::DiskFaults;
+use super::fault::{DiskFaults, DiskStep};
 use super::layout::{named, private_file, write_at};
 use super::{Result, StorageError};
 use crate::codec::random;
@@ -189,7 +189,8 @@ impl Journal {
         let length = entry.bytes.len() as u64;
         self.write(entry).map_err(AppendError::Write)?;
         if self.synced {
-            DiskFaults::check_sync(&self.faults).map_err(AppendError::Sync)?;
+            let step = DiskStep::SyncFile(&self.path);
+            DiskFaults::before(&self.faults, step).map_err(AppendError::Sync)?;
             self.file.sync_data().map_err(AppendError::Sync)?;
         }
         self.end += length;
@@ -198,9 +199,9 @@ impl Journal {
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        DiskFaults::check_write(&self.faults)?;
         let end = self.end + entry.bytes.len() as u64;
         self.extend_to(end)?;
+        DiskFaults::before(&self.faults, DiskStep::Write(&self.path, self.end, &entry.bytes))?;
         write_at(&self.file, &entry.bytes, self.end)?;
         self.extended = self.extended.max(end);
         Ok(())
@@ -213,6 +214,7 @@ impl Journal {
             return Ok(());
         }
         while self.extended < end {
+            DiskFaults::before(&self.faults, DiskStep::Write(&self.path, self.extended, &ZEROS))?;
             write_at(&self.file, &ZEROS, self.extended)?;
             self.extended += EXTEND_BYTES as u64;
         }

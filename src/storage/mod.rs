@@ -338,6 +338,13 @@ pub trait MetaStore: Send + Sync {
     /// Whether writes would succeed now.
     fn health(&self) -> Health;
 
+    /// Returns when what was committed before cannot be undone by a power cut, where the mode promises
+    /// that at all: bodies that a commit has stopped naming may be removed only then, or the record that
+    /// comes back names nothing.
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes everything committed so far durable (in every mode but `none`).
     fn sync(&self) -> Result<()> {
         Ok(())

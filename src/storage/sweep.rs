@@ -16,8 +16,8 @@ use std::thread::JoinHandle;
 
 /// Deletes that may wait; whoever adds one more waits for the thread.
 pub const DELETES_WAITING_MAX: usize = 4096;
-/// Deletes whose records are removed by one commit.
-pub const DELETES_TOGETHER_MAX: usize = 256;
+/// Deletes that are made together: their commits are settled once and their records removed by one commit.
+pub const DELETES_TOGETHER_MAX: usize = 1024;
 /// Ids that a sweep holds in memory at once, roughly; about 100 bytes each.
 pub const SWEEP_IDS_MAX: usize = 100_000;
 
@@ -88,8 +88,13 @@ fn delete_all(
 ) {
     while let Ok(first) = entries.recv() {
         let more = entries.try_iter().take(DELETES_TOGETHER_MAX - 1);
+        let group: Vec<Entry> = std::iter::once(first).chain(more).collect();
+        if meta.settle().is_err() {
+            failed.fetch_add(group.len() as u64, Ordering::Relaxed);
+            continue;
+        }
         let mut done = Batch::new();
-        for (id, record_key) in std::iter::once(first).chain(more) {
+        for (id, record_key) in group {
             if leave.load(Ordering::Acquire) {
                 break;
             }

@@ -12,6 +12,7 @@ mod bucket; // create, list, head, delete
 mod check; // s3pail check, and what it says of damage
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
+mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
@@ -22,6 +23,7 @@ mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
 mod object_lock; // retention, legal hold, and what they forbid
 mod post_object; // uploads from HTML forms
+mod power_cut; // what is left when the power goes, at every step of every write
 mod protocol; // raw sockets: HTTP itself
 mod random_model; // random histories against a model
 mod readme; // what the README claims
