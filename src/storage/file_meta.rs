@@ -195,10 +195,10 @@ impl FileMeta {
         let synced = sync != SyncMode::None;
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
         let database = database_file.open()?;
-        recover(&database, &mut journal)?;
+        let (database, recent) = recover(database, &database_file, &mut journal)?;
         folder.settle(sync)?;
         let store = Arc::new(Store {
-            state: RwLock::new(State { recent: Arc::default(), database: Arc::new(database) }),
+            state: RwLock::new(State { recent: Arc::new(recent), database: Arc::new(database) }),
             queue: Mutex::default(),
             writer: Mutex::new(Writer { journal, entry: Entry::default(), database_lost: false }),
             stopped: OnceLock::new(),
@@ -224,17 +224,33 @@ impl FileMeta {
 
 /// Brings the database up to the journal's end. The journal then starts again, so that nothing of an
 /// earlier run ever precedes an entry of this one.
-fn recover(database: &Database, journal: &mut Journal) -> Result<()> {
+///
+/// On a full disk, where the database cannot grow, the changes stay in the journal and come back in memory:
+/// a server must start there too, or nobody could delete anything.
+fn recover(
+    database: Database,
+    database_file: &DatabaseFile,
+    journal: &mut Journal,
+) -> Result<(Database, Changes)> {
     let mut changes = Changes::default();
     journal.replay(database.sequence()?, &mut |writes| {
         writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
         Ok(())
     })?;
     if !changes.is_empty() {
-        database.write(&changes, journal.sequence())?;
+        match database.write(&changes, journal.sequence()) {
+            Ok(()) => {}
+            Err(StorageError::Full(_)) => {
+                // After a failed write redb refuses everything.
+                drop(database);
+                journal.resume();
+                return Ok((database_file.open()?, changes));
+            }
+            Err(error) => return Err(error),
+        }
     }
     journal.restart();
-    Ok(())
+    Ok((database, Changes::default()))
 }
 
 impl MetaStore for FileMeta {

@@ -62,6 +62,8 @@ pub struct Journal {
     sequence: u64,
     /// A random number of this opening of the store.
     run: u32,
+    /// The run of the entries that were replayed.
+    replayed_run: Option<u32>,
     synced: bool,
     faults: Option<Arc<DiskFaults>>,
 }
@@ -128,7 +130,8 @@ impl Journal {
         let file = file.map_err(|error| named(path, error))?;
         let extended = file.metadata().map_err(|error| named(path, error))?.len();
         let run = u32::from_le_bytes(random());
-        Ok(Journal { path: path.to_path_buf(), file, end: 0, extended, sequence: 0, run, synced, faults })
+        let path = path.to_path_buf();
+        Ok(Journal { path, file, end: 0, extended, sequence: 0, run, replayed_run: None, synced, faults })
     }
 
     /// Opens the file to [`Journal::replay`] it, and changes nothing. `None` if there is no file.
@@ -140,7 +143,18 @@ impl Journal {
         };
         let extended = file.metadata().map_err(|error| named(path, error))?.len();
         let path = path.to_path_buf();
-        Ok(Some(Journal { path, file, end: 0, extended, sequence: 0, run: 0, synced: false, faults: None }))
+        let journal = Journal {
+            path,
+            file,
+            end: 0,
+            extended,
+            sequence: 0,
+            run: 0,
+            replayed_run: None,
+            synced: false,
+            faults: None,
+        };
+        Ok(Some(journal))
     }
 
     /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`,
@@ -179,6 +193,7 @@ impl Journal {
             run = Some((head.run, head.sequence));
             self.end += (HEADER_BYTES + payload.len()) as u64;
         }
+        self.replayed_run = run.map(|(run, _)| run);
         Ok(applied)
     }
 
@@ -234,6 +249,12 @@ impl Journal {
     /// Whether every entry has been followed by a [`Journal::restart`].
     pub fn is_empty(&self) -> bool {
         self.end == 0
+    }
+
+    /// Goes on behind the entries that were replayed, as the same run, when the database has no room to take
+    /// them in. They are read again, with what follows, at the next start.
+    pub fn resume(&mut self) {
+        self.run = self.replayed_run.unwrap_or(self.run);
     }
 
     /// Starts again at the first byte, after the database has become durable with

@@ -174,7 +174,7 @@ fn a_really_full_disk_refuses_writes_keeps_reading_and_deletes() {
         return;
     }
     let inside = Folder(mounted.0.0.join("store"));
-    let server = TestServer::start("file", config(&inside), Some(inside));
+    let mut server = TestServer::start("file", config(&inside), Some(inside));
     server.bucket("abc");
     let body = |number: usize, length: usize| vec![number as u8; length];
     // Large bodies until no more fits, then small ones, which are records, until those do not fit either.
@@ -191,9 +191,15 @@ fn a_really_full_disk_refuses_writes_keeps_reading_and_deletes() {
             assert!(kept.len() < 100_000, "it never gets full");
         }
     }
-    for (number, length) in &kept {
-        let shown = server.get(&format!("/abc/{number}")).expect(200);
-        assert!(shown.body == body(*number, *length), "{number}");
+    for restart in [false, true] {
+        if restart {
+            let folder = server.stop_anyhow();
+            server = TestServer::start("file", config(&folder), Some(folder));
+        }
+        for (number, length) in &kept {
+            let shown = server.get(&format!("/abc/{number}")).expect(200);
+            assert!(shown.body == body(*number, *length), "{number}, restart {restart}");
+        }
     }
     // Deleting makes room, and writing goes on without a start.
     let (number, _) = kept.remove(0);

@@ -25,6 +25,7 @@ mod object_lock; // retention, legal hold, and what they forbid
 mod post_object; // uploads from HTML forms
 mod power_cut; // what is left when the power goes, at every step of every write
 mod protocol; // raw sockets: HTTP itself
+mod races; // writes at the same moment
 mod random_model; // random histories against a model
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
