@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
-const OLD: [u8; 40_000] = [1; 40_000];
-const NEW: [u8; 50_000] = [2; 50_000];
+static OLD: [u8; 40_000] = [1; 40_000];
+static NEW: [u8; 50_000] = [2; 50_000];
 
 fn config(folder: &Folder) -> Config {
     Config { sync: SyncMode::Strict, part_bytes_min: 0, ..file_config(folder) }
@@ -45,7 +45,7 @@ fn failing(countdown: &Arc<AtomicI64>, errno: i32) -> (Arc<DiskFaults>, Arc<Mute
 /// A write, and what `/b/old` is when it has succeeded.
 type Write = (&'static str, fn(&TestServer) -> Reply, Option<&'static [u8]>);
 
-const WRITES: [Write; 5] = [
+static WRITES: [Write; 5] = [
     ("put small", |server| server.put("/abc/old", &NEW[..9]), Some(NEW.split_at(9).0)),
     ("put large", |server| server.put("/abc/old", &NEW), Some(&NEW)),
     (

@@ -10,6 +10,9 @@ use std::sync::Barrier;
 const RACES: usize = 300;
 const RACERS: usize = 4;
 
+/// Method, target, fields, body.
+type Request<'r> = (&'r str, &'r str, &'r [(&'r str, &'r str)], &'r [u8]);
+
 fn races() -> usize {
     std::env::var("S3PAIL_RACES").map_or(RACES, |text| text.parse().expect("a number"))
 }
@@ -19,10 +22,10 @@ fn client(server: &TestServer) -> Client {
 }
 
 /// Sends all requests as close to each other as threads go.
-fn race(server: &TestServer, requests: &[(&str, &str, &[(&str, &str)], &[u8])]) -> Vec<Reply> {
+fn race(server: &TestServer, requests: &[Request<'_>]) -> Vec<Reply> {
     let start = Barrier::new(requests.len());
     std::thread::scope(|scope| {
-        let send = |(method, target, fields, body): &(&str, &str, &[(&str, &str)], &[u8])| {
+        let send = |(method, target, fields, body): &Request<'_>| {
             let client = client(server);
             start.wait();
             client.send(method, target, fields, body)
@@ -75,7 +78,7 @@ fn completes_an_abort_and_a_part_agree_on_one_outcome() {
             let etag = server.put(&part_target, &body).expect(200).header("etag").unwrap().to_owned();
             let part = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
             let list = format!("<CompleteMultipartUpload>{part}</CompleteMultipartUpload>");
-            let complete: (&str, &str, &[(&str, &str)], &[u8]) = ("POST", &target, &[], list.as_bytes());
+            let complete: Request<'_> = ("POST", &target, &[], list.as_bytes());
             let mut requests = vec![complete, complete];
             if round % 2 == 0 {
                 requests.push(("DELETE", &target, &[], b""));
@@ -130,7 +133,7 @@ fn races_leave_a_sound_store() {
     server.bucket("abc");
     for round in 0..races().div_ceil(10) {
         let (one, two) = (vec![1; 20_000 + round], vec![2; 20_000 + round]);
-        let requests: [(&str, &str, &[(&str, &str)], &[u8]); 4] = [
+        let requests: [Request<'_>; 4] = [
             ("PUT", "/abc/k", &[], &one),
             ("PUT", "/abc/k", &[], &two),
             ("DELETE", "/abc/k", &[], b""),
