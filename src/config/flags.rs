@@ -163,11 +163,11 @@ A small S3-compatible object storage server.
 
 Usage: s3pail [OPTIONS]               serve S3
        s3pail healthcheck [OPTIONS]   ask the server with these options for /live; exits 0 or 1
-       s3pail check [OPTIONS]         read all that these options keep in files, and say what is wrong
+       s3pail check [OPTIONS]         read everything that is kept in files, and say what is wrong
 
-check exits with 0 if all is well, 1 if something is damaged or left over, 2 if it could not look. After
-the word check, --json prints one JSON object, and --repair removes what nothing refers to and rebuilds
-what can be rebuilt. It needs the store for itself: stop the server first.
+check exits with 0 if all is well, 1 if something is damaged or left over, 2 if it could not look.
+After the word check, --json prints one JSON object, and --repair removes what nothing refers to and
+rebuilds what can be rebuilt. It needs the store for itself: stop the server first.
 
 A flag beats an environment variable, which beats the configuration file, which beats the default.
 An empty variable counts as unset. Without any file or option: keys accessKey1 / verySecretKey1,
