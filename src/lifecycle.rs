@@ -23,6 +23,7 @@ use crate::ops::internal::Internal;
 use crate::ops::object_put::{NewVersion, commit_version_with, read_current};
 use crate::ops::service::{Bucket, COMMIT_TRIES_MAX, Service, request_id, store_error};
 use crate::ops::{Operation, Scope, multipart, object_delete, object_put};
+use crate::sharing::Lease;
 use crate::storage::{Batch, Outcome, Visit};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::Serialize;
@@ -140,13 +141,19 @@ impl Drop for Runner {
 fn walk_until_stopped(service: &Service, log: &Log, stopped: &Receiver<()>) {
     let pause = Duration::from_millis(service.config.lifecycle_day_ms / WALKS_PER_DAY).max(PAUSE_MIN);
     let mut wait = pause.min(FIRST_WALK_MAX);
+    let mut lease = Lease::new(service.meta.clone(), "lifecycle", service.config.shares_records());
     while sleep(stopped, wait) {
+        wait = pause;
+        // Where records are shared, one front end walks for all. Should two do so, because a walk took longer
+        // than a lease, each action is still done once: it is decided inside its commit.
+        if !lease.hold().unwrap_or(false) {
+            continue;
+        }
         let report = walk(service, &Pace::Background(stopped));
         if let Some(failure) = &report.failure {
             let fields = [("failed", report.failed.into()), ("cause", failure.into())];
             log.write(Level::Warn, "lifecycle rules could not be carried out", &fields);
         }
-        wait = pause;
     }
 }
 

@@ -17,6 +17,7 @@ mod lifecycle; // rules, and what they do when their day comes
 mod list; // pages, prefixes, delimiters, markers
 mod locations; // where bytes go
 mod logging; // access logs and their delivery
+mod metadata_daemon; // records for other processes
 mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
@@ -30,5 +31,6 @@ mod sproxyd; // a RING as a location, and its failures
 mod storage; // the conformance suite of the backends
 mod stored_settings; // settings that are only kept
 mod tagging; // tags of buckets and objects
+mod two_front_ends; // what they share, and what not
 mod versioning; // versions, delete markers, the null version
 mod website; // pages for people

@@ -1,3 +1,4 @@
 //! Stores that s3pail is a client of, played by the tests: strict about the protocol, and able to fail.
 
+pub mod metadata;
 pub mod sproxyd; // a Scality RING
