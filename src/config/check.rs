@@ -7,7 +7,9 @@ use std::fs::File;
 use super::daemons::read_remote;
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Raw, VARIABLES_WITHOUT_MEANING, setting};
-use super::{Backend, Config, Inputs, Location, Note, PART_BYTES_MIN, Remote, TlsFiles, TrustedProxies};
+use super::{
+    Backend, Config, Inputs, Location, Note, PART_BYTES_MIN, Remote, Role, TlsFiles, TrustedProxies,
+};
 use super::{accounts, daemons, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
@@ -35,6 +37,10 @@ impl Config {
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
         let locations = locations::read(&location_file, data == Backend::Multiple)?;
         let metadata = backend(&raw, Id::Metadata)?;
+        let in_memory = data == Backend::Memory && daemons::role(&raw)? == Role::Data;
+        if let Some(given) = raw.get(Id::Role).filter(|_| in_memory) {
+            return Err(given.refuse("data with bodies in files: --data file"));
+        }
         let data_place = daemons::data(&raw, data == Backend::Memory)?;
         let metadata_place = daemons::metadata(&raw, metadata == Backend::Memory)?;
         let accounts = accounts_of(&raw, inputs, &mut notes)?;

@@ -38,6 +38,9 @@ pub struct Served {
     pub sync: Box<dyn Fn() -> storage::Result<()> + Send + Sync>,
 }
 
+/// What opens the stores of a daemon that is the whole of its process.
+type Open = fn(&Config, &Arc<Log>) -> Result<Served, String>;
+
 /// A running daemon. [`Daemon::stop`] ends it in order.
 pub struct Daemon {
     role: Role,
@@ -109,7 +112,6 @@ impl Daemon {
 /// # Errors
 /// A sentence that says what cannot be opened or bound, and why.
 pub fn of_role(config: &Config, log: &Arc<Log>) -> Result<Daemon, String> {
-    type Open = fn(&Config, &Arc<Log>) -> Result<Served, String>;
     let (listen, open): (_, Open) = match config.role {
         Role::Data => (&config.data_daemon, data_of_folder),
         Role::Metadata => (&config.metadata_daemon, metadata_of_folder),

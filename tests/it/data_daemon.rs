@@ -2,13 +2,13 @@
 //! what they say when it fails.
 
 use super::harness::{DEADLINE, Folder, Reply, TestServer, file_config, wait_until};
-use s3pail::config::{Backend, Config, Listen, Remote, Role};
+use s3pail::config::{Config, Listen, Remote};
 use s3pail::daemon::{self, Daemon};
 use s3pail::log::Log;
 use s3pail::storage::data_client::{DataClient, Settings};
 use s3pail::storage::fault::{Fault, Faulty, Step};
 use s3pail::storage::remote::Deadlines;
-use s3pail::storage::shared_folder::{Lender, SharedFolder};
+use s3pail::storage::shared_folder::SharedFolder;
 use s3pail::storage::{BlobHint, BlobId, BlobStore, StorageError, SyncMode, WriteError};
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -350,8 +350,6 @@ fn a_write_that_fails_leaves_neither_an_object_nor_a_body() {
     server.bucket("bucket");
     server.put("/bucket/kept", b"kept").expect(200);
     for length in [1_000, 300_000] {
-        let wrong = [("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")];
-        server.send("PUT", "/bucket/key", &wrong, &body(length)).expect_error(400, "BadDigest");
         rig.store.plan(Step::BlobWrite, Fault::Full);
         server.put("/bucket/key", &body(length)).expect_error(507, "InsufficientStorage");
         rig.store.plan(Step::BlobWriteAt(500), Fault::Full);
@@ -359,6 +357,9 @@ fn a_write_that_fails_leaves_neither_an_object_nor_a_body() {
         // Refused at the commit, when the body is with the daemon already.
         let absent = [("if-none-match", "*")];
         server.send("PUT", "/bucket/kept", &absent, &body(length)).expect_error(412, "PreconditionFailed");
+        // Last: the daemon may notice the cut of the large one late, and would take a fault meant for others.
+        let wrong = [("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")];
+        server.send("PUT", "/bucket/key", &wrong, &body(length)).expect_error(400, "BadDigest");
     }
     server.get("/bucket/key").expect_error(404, "NoSuchKey");
     wait_until("one body is left", || rig.bodies() == 1);
@@ -433,13 +434,4 @@ fn a_port_in_use_is_named_with_its_key() {
     let folder = Folder::new();
     let error = start(with_daemon(&folder, address)).err().unwrap();
     assert!(error.starts_with(&format!("config.json: dataDaemon: cannot listen on {address}: ")), "{error}");
-}
-
-#[test]
-fn memory_and_a_role_of_daemon_have_no_front_end() {
-    let config = Config { role: Role::Data, data: Backend::File, ..Config::in_memory() };
-    assert!(config.stores_body_files() && !config.stores_record_files());
-    let folder = Folder::new();
-    let store = SharedFolder::open(&folder.0, SyncMode::None, true).unwrap();
-    assert!(store.space().unwrap().total > 0);
 }

@@ -251,7 +251,7 @@ fn health_has_an_entry_for_each_location() {
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
         let name = match server.backend {
             "memory" => "mem",
-            "file" => "file",
+            "file" | "data_daemon" => "file",
             _ => "us-east-1",
         };
         assert_eq!(body[name]["code"], 200, "{body}");
