@@ -103,6 +103,10 @@ pub struct Record {
     pub signature_version: &'static str,
     /// `AuthHeader` or `QueryString`.
     pub authentication: &'static str,
+    /// The cipher suite, by OpenSSL's name.
+    pub cipher_suite: &'static str,
+    /// The version of TLS: `1.2` or `1.3`.
+    pub tls_version: &'static str,
     /// The `Host` header.
     pub host: String,
 }
@@ -133,10 +137,10 @@ impl Record {
             or_dash(&self.version_id),
             self.request_id.clone(),
             or_dash(self.signature_version),
-            "-".to_owned(), // cipher suite
+            or_dash(self.cipher_suite),
             or_dash(self.authentication),
             or_dash(&self.host),
-            "-".to_owned(), // TLS version
+            if self.tls_version.is_empty() { "-".to_owned() } else { format!("TLSv{}", self.tls_version) },
             "-".to_owned(), // access point
             "-".to_owned(), // whether an access control list was needed
             "-".to_owned(), // the region that the request came from

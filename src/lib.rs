@@ -26,3 +26,4 @@ pub mod server;
 pub mod signals;
 pub mod storage;
 pub mod stores;
+pub mod tls;

@@ -18,8 +18,9 @@ use crate::log::{Level, Log};
 use crate::notifications;
 use crate::ops::service::Service;
 use crate::s3::S3;
-use crate::signals::Stop;
+use crate::signals::{Asked, Signals};
 use crate::stores::Stores;
+use crate::tls::Certificates;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ pub const EXIT_BAD_CONFIGURATION: u8 = 2;
 /// after which supervisors kill.
 pub const STOP_GRACE: Duration = Duration::from_secs(25);
 
+const NO_TLS_IN_TINY_HTTP: &str = "certFilePaths, --tls-self-signed: this build serves with tiny_http, which \
+    speaks plain HTTP only; build it without the feature tiny-http to serve HTTPS";
+
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
     engine: http_engine::Running,
@@ -42,6 +46,7 @@ pub struct Server {
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Server {
@@ -50,9 +55,11 @@ impl Server {
     /// # Errors
     /// A sentence that says what cannot be opened or bound, and why.
     pub fn start(config: Config, log: Arc<Log>) -> Result<Server, String> {
-        if config.tls.is_some() {
+        let certificates = config.tls.clone().map(Certificates::load).transpose()?;
+        let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
+        if cfg!(feature = "tiny-http") && tls.is_some() {
             // Plain HTTP where the user asked for HTTPS would be worse than not to start.
-            return Err("certFilePaths: this build cannot serve HTTPS yet".to_owned());
+            return Err(NO_TLS_IN_TINY_HTTP.to_owned());
         }
         let listeners = bind(&config.listen)?;
         let workers = config.workers;
@@ -60,7 +67,7 @@ impl Server {
         let sweep = stores.sweep_after_crash(&log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
-        let options = Options { workers, limits: Limits::default() };
+        let options = Options { workers, limits: Limits::default(), tls };
         let engine = http_engine::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
@@ -70,7 +77,7 @@ impl Server {
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, lifecycle, access_log, notifications, service, addresses, sweep })
+        Ok(Server { engine, lifecycle, access_log, notifications, service, addresses, sweep, certificates })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -81,6 +88,11 @@ impl Server {
     /// The shared state.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
+    }
+
+    /// What HTTPS is served with; `None` on plain HTTP.
+    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.as_ref()
     }
 
     /// Stops accepting, lets running requests finish for at most `grace`, and makes everything durable
@@ -118,6 +130,11 @@ pub fn run(config: Config) -> ExitCode {
         complain(&error.0);
         return ExitCode::from(EXIT_BAD_CONFIGURATION);
     }
+    // Once more than needed, so that files that cannot be used count as a bad configuration.
+    if let Err(message) = config.tls.clone().map_or(Ok(()), |tls| Certificates::load(tls).map(drop)) {
+        complain(&message);
+        return ExitCode::from(EXIT_BAD_CONFIGURATION);
+    }
     match serve(config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -128,13 +145,30 @@ pub fn run(config: Config) -> ExitCode {
 }
 
 fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
-    let stop = Stop::register().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let mut signals = Signals::register(config.tls.is_some())
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
     let server = Server::start(config, log.clone())?;
     say(&server.service.config.start_line(server.addresses()));
-    stop.wait();
+    while signals.wait() == Asked::ToReload {
+        reload(&server, log);
+    }
     server.stop(STOP_GRACE)?;
     log.write(Level::Info, "stopped", &[]);
     Ok(())
+}
+
+/// Reads the certificates again. The old ones stay when the new ones cannot be used: who renews them may
+/// be in the middle of it.
+fn reload(server: &Server, log: &Log) {
+    let Some(certificates) = server.certificates() else { return };
+    let source = certificates.source();
+    match certificates.reload() {
+        Ok(()) => log.write(Level::Info, "certificates read again", &[("source", (&source).into())]),
+        Err(cause) => {
+            let fields = [("source", (&source).into()), ("cause", (&cause).into())];
+            log.write(Level::Error, "certificates not read again, the old ones stay", &fields);
+        }
+    }
 }
 
 /// Prints a line for whoever started the process. A closed output is no reason to stop.

@@ -2,12 +2,11 @@
 //! gives a value that the rest of the program need not doubt, or the sentence that stops the start.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
-use super::{Backend, Config, Inputs, Location, Note, PART_BYTES_MIN, Remote, TlsFiles, TrustedProxies};
-use super::{accounts, env, file, locations, network};
+use super::{Backend, Config, Inputs, Location, Note, PART_BYTES_MIN, Remote, TrustedProxies};
+use super::{accounts, certificates, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
@@ -32,13 +31,15 @@ impl Config {
         file::read(&config_file, &mut raw, &mut notes)?;
         note_variables(&inputs.variables, &mut notes);
 
+        let listen = network::listen(&raw)?;
         let data = backend(&raw, Id::Data)?;
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
         let locations = locations::read(&location_file, data == Backend::Multiple)?;
         let accounts = accounts_of(&raw, inputs, &mut notes)?;
         let published = accounts::read(&file::ACCOUNTS.built_in())?;
         Ok(Config {
-            listen: network::listen(&raw)?,
+            tls: certificates::tls(&raw, inputs, &listen, &mut notes)?,
+            listen,
             data,
             metadata: backend(&raw, Id::Metadata)?,
             data_path: folder.join(path(&raw, Id::DataPath)?.unwrap_or("localData")),
@@ -59,7 +60,6 @@ impl Config {
             log_level: log_level(&raw)?,
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
-            tls: tls_files(&raw, inputs)?,
             data_client: remote(&raw, Id::DataClient, Id::DataHost, DATA_DAEMON_PORT)?,
             metadata_client: remote(&raw, Id::MetadataClient, Id::MetadataHost, METADATA_DAEMON_PORT)?,
             local_cache: local_cache(&raw)?,
@@ -76,7 +76,7 @@ fn note_variables(variables: &BTreeMap<String, String>, notes: &mut Vec<Note>) {
 }
 
 /// The stronger of a specific setting and the general one; of equals the specific one.
-fn stronger(raw: &Raw, specific: Id, general: Id) -> Option<(Id, &Given)> {
+pub(super) fn stronger(raw: &Raw, specific: Id, general: Id) -> Option<(Id, &Given)> {
     let (specific, general) =
         (raw.get(specific).map(|given| (specific, given)), raw.get(general).map(|given| (general, given)));
     match (specific, general) {
@@ -150,7 +150,7 @@ fn is_host(name: &str) -> bool {
     !name.is_empty() && name.len() <= 253 && name.bytes().all(allowed) && !has_port
 }
 
-fn hosts(raw: &Raw, id: Id) -> Result<Vec<String>, ConfigError> {
+pub(super) fn hosts(raw: &Raw, id: Id) -> Result<Vec<String>, ConfigError> {
     let allowed = setting(id).kind.allowed();
     let mut hosts = Vec::new();
     for given in raw.list(id)?.unwrap_or_default() {
@@ -210,27 +210,6 @@ fn trusted_proxies(raw: &Raw) -> Result<Option<TrustedProxies>, ConfigError> {
     let header = given.require("extractClientIPFromHeader", "a header name")?;
     let header = header.text("a header name")?.to_ascii_lowercase();
     Ok(Some(TrustedProxies { networks, header }))
-}
-
-fn tls_files(raw: &Raw, inputs: &Inputs) -> Result<Option<TlsFiles>, ConfigError> {
-    let Some(given) = raw.get(Id::Certificates) else {
-        let asked = raw.get(Id::Ssl).filter(|_| raw.get(Id::Endpoint).is_some());
-        let refused = asked.map(|ssl| ssl.refuse(&setting(Id::Ssl).kind.allowed()));
-        return refused.map_or(Ok(None), Err);
-    };
-    given.entries(&setting(Id::Certificates).kind.allowed())?;
-    let readable = "the path of a readable file";
-    let open = |given: &Given| {
-        let path = inputs.folder.join(given.text(readable)?);
-        match path.is_file() && File::open(&path).is_ok() {
-            true => Ok(path),
-            false => Err(given.refuse(readable)),
-        }
-    };
-    let key = open(&given.require("key", readable)?)?;
-    let cert = open(&given.require("cert", readable)?)?;
-    let ca = given.get("ca").map(|ca| open(&ca)).transpose()?;
-    Ok(Some(TlsFiles { key, cert, ca }))
 }
 
 /// A section with `host` and `port`, its host replaced by a container's variable.

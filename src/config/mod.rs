@@ -20,6 +20,7 @@ use given::ConfigError;
 use settings::Raw;
 
 pub mod accounts;
+mod certificates;
 mod check;
 pub mod env;
 pub mod file;
@@ -66,7 +67,25 @@ pub struct Remote {
     pub port: u16,
 }
 
-/// `certFilePaths`: what HTTPS is served with. The files could be opened when the configuration was
+/// What HTTPS is served with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// `certFilePaths`.
+    Files(TlsFiles),
+    /// `--tls-self-signed`.
+    SelfSigned(SelfSigned),
+}
+
+/// `--tls-self-signed`: certificates of a CA of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// Where they are kept.
+    pub folder: PathBuf,
+    /// The names that the server has: DNS names, with wildcards, and IP addresses. Never empty.
+    pub names: Vec<String>,
+}
+
+/// `certFilePaths`: a key and its certificates. The files could be opened when the configuration was
 /// checked; what they hold was not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -74,7 +93,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The certificate chain, PEM.
     pub cert: PathBuf,
-    /// Further certificates, PEM.
+    /// Certificates that lead from the server's to its CA, where `cert` has only the server's, PEM.
     pub ca: Option<PathBuf>,
 }
 
@@ -141,8 +160,8 @@ pub struct Config {
     pub health_allow_from: Vec<Cidr>,
     /// Whose word about the client's address is taken; `None` trusts nobody's.
     pub trusted_proxies: Option<TrustedProxies>,
-    /// Serve HTTPS with these files; `None` serves plain HTTP.
-    pub tls: Option<TlsFiles>,
+    /// Serve HTTPS with this; `None` serves plain HTTP.
+    pub tls: Option<Tls>,
     /// `dataClient` or `DATA_HOST`: where a data daemon listens, if one is named.
     pub data_client: Option<Remote>,
     /// `metadataClient` or `METADATA_HOST`: where a metadata daemon listens, if one is named.

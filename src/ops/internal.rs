@@ -66,6 +66,7 @@ impl Internal {
             now: self.now,
             peer: None,
             secure: true,
+            encryption: None,
             bucket: Some(self.bucket.clone()),
         }
     }
