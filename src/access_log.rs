@@ -516,15 +516,18 @@ mod tests {
             user_agent: "x\" y\r\nfake".to_owned(),
             signature_version: "SigV4",
             authentication: "AuthHeader",
+            cipher_suite: "ECDHE-RSA-AES128-GCM-SHA256",
+            tls_version: "1.2",
             host: "localhost".to_owned(),
             ..Record::default()
         };
         assert_eq!(
             record.line(),
             "owner abc [06/Feb/2019:00:00:38 +0000] 192.0.2.3 - 3E57 REST.GET.OBJECT a%20b/%C3%A9 \
-             \"GET /abc/a%20b HTTP/1.1\" 200 - 113 113 7 5 \"-\" \"x%22 y%0D%0Afake\" - 3E57 SigV4 - \
-             AuthHeader localhost - - - -\n"
+             \"GET /abc/a%20b HTTP/1.1\" 200 - 113 113 7 5 \"-\" \"x%22 y%0D%0Afake\" - 3E57 SigV4 \
+             ECDHE-RSA-AES128-GCM-SHA256 AuthHeader localhost TLSv1.2 - - -\n"
         );
+        assert!(Record::default().line().ends_with(" - - - - - - -\n"), "nothing of TLS on plain HTTP");
         let long = Record { user_agent: "é".repeat(QUOTED_BYTES_MAX), ..Record::default() };
         assert!(long.line().len() < QUOTED_BYTES_MAX + 256);
     }

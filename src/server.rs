@@ -123,16 +123,16 @@ fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
 /// Serves until the process is asked to stop; the exit code says how it ended.
 pub fn run(config: Config) -> ExitCode {
     let log = Arc::new(Log::to_stderr(config.log_level));
+    // Once more than needed, so that files that cannot be used count as a bad configuration.
+    if let Err(message) = config.tls.clone().map_or(Ok(()), |tls| Certificates::load(tls).map(drop)) {
+        complain(&message);
+        return ExitCode::from(EXIT_BAD_CONFIGURATION);
+    }
     for note in &config.notes {
         log.write(note.level, &note.text, &[]);
     }
     if let Err(error) = folders::prepare(&config) {
         complain(&error.0);
-        return ExitCode::from(EXIT_BAD_CONFIGURATION);
-    }
-    // Once more than needed, so that files that cannot be used count as a bad configuration.
-    if let Err(message) = config.tls.clone().map_or(Ok(()), |tls| Certificates::load(tls).map(drop)) {
-        complain(&message);
         return ExitCode::from(EXIT_BAD_CONFIGURATION);
     }
     match serve(config, &log) {

@@ -214,7 +214,8 @@ impl Channel {
         }
         if self.tls.wants_read() && self.tls.is_handshaking() {
             match self.receive(socket) {
-                Ok(()) if self.ended => return Err(Fault::Gone),
+                // A client may say everything it has to say in one go, its goodbye included.
+                Ok(()) if self.ended && self.tls.is_handshaking() => return Err(Fault::Gone),
                 Ok(()) => {}
                 Err(error) if is_not_ready(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Fault::Refused),

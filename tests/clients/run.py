@@ -50,6 +50,7 @@ LANES = {
     "s5cmd": ("lane_s5cmd.py", ["s5cmd"]),
     "js2": ("lane_js2.js", ["aws-sdk"]),
     "js3": ("lane_js3.mjs", ["@aws-sdk/client-s3"]),
+    "tls": ("lane_tls.js", ["aws-sdk"]),
 }
 
 
@@ -61,6 +62,8 @@ def main():
     args = arguments()
     lanes = args.lane or list(LANES)
     missing = install(lanes)
+    if "tls" in lanes and args.endpoint:
+        missing["tls"] = "it starts a server of its own"
     scratch = Path(tempfile.mkdtemp(prefix="s3pail-clients-"))
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1 << 31)
     print(f"seed {seed} (repeat with --seed {seed}); logs in {scratch}", flush=True)
@@ -117,6 +120,8 @@ def install(lanes):
             missing |= {lane: str(why) for lane in javascript}
         if "js3" in javascript and "js3" not in missing and node_major() < JS3_NODE_MIN:
             missing["js3"] = f"this client needs Node {JS3_NODE_MIN} or later"
+    if "tls" in lanes and "tls" not in missing and not shutil.which("openssl"):
+        missing["tls"] = "openssl is not installed"
     return missing
 
 
@@ -252,11 +257,11 @@ def run_backend(args, backend, lanes, missing, scratch, seed, results):
 def run_lane(args, backend, lane, folder, seed):
     if args.endpoint:
         (folder / "work").mkdir(parents=True)
-        return run_client(lane, args.endpoint, folder, seed)
+        return run_client(args, lane, backend, args.endpoint, folder, seed)
     server = Server(args.binary, backend, folder / "server")
     (folder / "work").mkdir(parents=True)
     try:
-        outcome, detail = run_client(lane, server.endpoint, folder, seed)
+        outcome, detail = run_client(args, lane, backend, server.endpoint, folder, seed)
     finally:
         wrong = server.stop()
     if wrong:
@@ -267,7 +272,7 @@ def run_lane(args, backend, lane, folder, seed):
     return outcome, detail
 
 
-def run_client(lane, endpoint, folder, seed):
+def run_client(args, lane, backend, endpoint, folder, seed):
     """Runs the lane's own process, in a group of its own so that nothing of it is left behind."""
     path = HERE / LANES[lane][0]
     interpreter = VENV / "bin/python" if path.suffix == ".py" else shutil.which("node")
@@ -275,7 +280,9 @@ def run_client(lane, endpoint, folder, seed):
     with open(log, "wb") as output:
         process = subprocess.Popen([str(interpreter), str(path)], stdout=output, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL, cwd=folder / "work",
-                                   env=environment(endpoint, folder / "work", seed), start_new_session=True)
+                                   env=environment(endpoint, folder / "work", seed) | {
+                                       "LANE_BINARY": str(args.binary), "LANE_BACKEND": backend,
+                                   }, start_new_session=True)
     try:
         status = process.wait(LANE_TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -9,6 +9,7 @@ mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
 mod bucket; // create, list, head, delete
+mod certificates; // what HTTPS is served with
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
@@ -30,5 +31,6 @@ mod storage; // the conformance suite of the backends
 mod stored_settings; // settings that are only kept
 mod suite; // where S3 and a public test suite disagree
 mod tagging; // tags of buckets and objects
+mod tls; // HTTPS on raw sockets
 mod versioning; // versions, delete markers, the null version
 mod website; // pages for people
