@@ -454,10 +454,9 @@ impl Shared {
         }
         if let Ok((stream, peer)) = listening.socket.accept()
             && Wire::prepare(&stream, &self.site.limits).is_ok()
+            && let Ok(mut connection) = Connection::new(0, stream, peer, false, &self.site)
         {
-            if let Ok(mut connection) = Connection::new(0, stream, peer, false, &self.site) {
-                connection.refuse(Refusal::TooManyConnections, &self.site, desk);
-            }
+            connection.refuse(Refusal::TooManyConnections, &self.site, desk);
         }
         listening.reserve = listening.socket.try_clone().ok();
         listening.reserve.is_some()

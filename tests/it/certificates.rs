@@ -28,7 +28,7 @@ fn copy(folder: &Folder, from: &str, to: &str) {
 }
 
 fn refusal(files: TlsFiles) -> String {
-    Certificates::load(Tls::Files(files)).err().expect("these files cannot be used")
+    Certificates::load(Tls::Files(files)).expect_err("these files cannot be used")
 }
 
 #[test]

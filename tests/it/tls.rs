@@ -16,6 +16,8 @@ use s3pail::config::{Config, Tls, TlsFiles};
 use s3pail::http::engine::{Options, Running, serve};
 use s3pail::http::limits::Limits;
 use s3pail::http::{Handler, Refusal, Request, Response, ResponseBody};
+use s3pail::storage::s3_upstream::{S3Blobs, Settings};
+use s3pail::storage::{BlobHint, BlobStore};
 use s3pail::tls::Certificates;
 
 use super::certificates::{files, fixture};
@@ -391,4 +393,20 @@ fn a_forged_record_ends_its_connection() {
     let error = stream.read_to_end(&mut rest).unwrap_err();
     assert!(rest.is_empty(), "{error}");
     still_serves(server.address());
+}
+
+/// Row SE-115. Whoever answers for the remote store must prove its name, also where it looks like one.
+#[test]
+fn a_remote_store_whose_ca_is_unknown_is_not_believed() {
+    let server = rsa_server();
+    server.raw_tls(&server.request("PUT", "/remote", &[], b"")).expect(200);
+    let mut details = super::s3_upstream::details(server.address());
+    details["https"] = true.into();
+    let settings = Settings::from_details(details.as_object().unwrap()).unwrap();
+    let blobs = S3Blobs::new(settings);
+    let hint = BlobHint { bucket: "bucket", key: "key", owner: "owner", length: Some(4) };
+    let error = format!("{:?}", blobs.write(&mut &b"body"[..], &hint).err().unwrap());
+    assert!(error.contains("UnknownIssuer") || error.contains("certificate"), "{error}");
+    let listed = server.raw_tls(&server.request("GET", "/remote", &[], b"")).expect(200);
+    assert!(listed.elements("Key").is_empty());
 }
