@@ -109,6 +109,8 @@ pub struct Record {
     pub tls_version: &'static str,
     /// The `Host` header.
     pub host: String,
+    /// Whether the request was let through by an access control list and nothing else.
+    pub acl_required: bool,
 }
 
 impl Record {
@@ -142,7 +144,7 @@ impl Record {
             or_dash(&self.host),
             if self.tls_version.is_empty() { "-".to_owned() } else { format!("TLSv{}", self.tls_version) },
             "-".to_owned(), // access point
-            "-".to_owned(), // whether an access control list was needed
+            if self.acl_required { "Yes".to_owned() } else { "-".to_owned() },
             "-".to_owned(), // the region that the request came from
         ];
         let mut line = fields.join(" ");
@@ -184,8 +186,11 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// The name of an operation in the log: `REST.GET.OBJECT`.
-pub fn operation_name(operation: &Operation) -> String {
+/// The name of an operation in the log: `REST.GET.OBJECT`, or `WEBSITE.GET.OBJECT`.
+pub fn operation_name(operation: &Operation, website: bool) -> String {
+    if website {
+        return format!("WEBSITE.{}.OBJECT", operation.method.as_str());
+    }
     let object = operation.scope == Scope::Object;
     let method = if operation.header.is_some() { "COPY" } else { operation.method.as_str() };
     let resource = match operation.sub {
@@ -463,7 +468,7 @@ impl Deliverer {
         };
         let unique = hex(&random::<8>()).to_ascii_uppercase();
         let key = file.logging.key(partition, file.event, self.service.clock.now(), &unique);
-        let target = logging::check_target(&self.service, &file.source, &file.logging, &[&key])?;
+        let target = logging::open_target(&self.service, &file.source, &file.logging, &key)?;
         let mut headers = Headers::new();
         headers.push("content-length", &file.text.len().to_string());
         headers.push("content-type", "text/plain");
@@ -519,13 +524,14 @@ mod tests {
             cipher_suite: "ECDHE-RSA-AES128-GCM-SHA256",
             tls_version: "1.2",
             host: "localhost".to_owned(),
+            acl_required: true,
             ..Record::default()
         };
         assert_eq!(
             record.line(),
             "owner abc [06/Feb/2019:00:00:38 +0000] 192.0.2.3 - 3E57 REST.GET.OBJECT a%20b/%C3%A9 \
              \"GET /abc/a%20b HTTP/1.1\" 200 - 113 113 7 5 \"-\" \"x%22 y%0D%0Afake\" - 3E57 SigV4 \
-             ECDHE-RSA-AES128-GCM-SHA256 AuthHeader localhost TLSv1.2 - - -\n"
+             ECDHE-RSA-AES128-GCM-SHA256 AuthHeader localhost TLSv1.2 - Yes -\n"
         );
         assert!(Record::default().line().ends_with(" - - - - - - -\n"), "nothing of TLS on plain HTTP");
         let long = Record { user_agent: "é".repeat(QUOTED_BYTES_MAX), ..Record::default() };
@@ -548,7 +554,7 @@ mod tests {
     fn operations_have_the_names_of_s3() {
         let name = |operation: &str| {
             let row = OPERATIONS.iter().find(|row| row.name == operation).expect("in the table");
-            operation_name(row)
+            operation_name(row, false)
         };
         for (operation, expected) in [
             ("ListBuckets", "REST.GET.SERVICE"),

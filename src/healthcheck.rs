@@ -1,11 +1,11 @@
-//! `s3pail healthcheck`: asks a running server for `/live`, so that an image without a shell or curl can
-//! say whether it is well.
+//! `s3pail healthcheck`: asks a running server whether it is well (`/live`; a data daemon for its room), so
+//! that an image without a shell or curl can say so.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use crate::config::{Config, Listen, Role};
 
 /// How long the whole question may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
@@ -14,25 +14,35 @@ const STATUS_LINE_BYTES: usize = 12;
 
 /// Asks the first address of `config`. `Ok` when the server answered with a 2xx status, otherwise why
 /// not. Over TLS any certificate will do: it may be for names that this process does not know itself by, and
-/// nothing secret is said.
+/// nothing secret is said. With a metadata daemon only the connection is tried.
 pub fn ask(config: &Config) -> Result<(), String> {
-    let Some(address) = config.listen.first().copied().map(reachable) else {
+    let of_daemon = |listen: &Option<Listen>| listen.as_ref().map(|listen| listen.addresses.clone());
+    let (addresses, path) = match config.role {
+        Role::S3 => (Some(config.listen.clone()), "/live"),
+        Role::Data => (of_daemon(&config.data_daemon), "/DataFile?diskUsage"),
+        Role::Metadata => (of_daemon(&config.metadata_daemon), ""),
+    };
+    let Some(address) = addresses.and_then(|addresses| addresses.first().copied()).map(reachable) else {
         return Err("there is no address to ask".to_owned());
     };
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let failed = |error: io::Error| format!("{scheme}://{address}/live: {error}");
-    let status = ask_one(address, config.tls.is_some()).map_err(failed)?;
+    let over_tls = config.serves_https();
+    let scheme = if over_tls { "https" } else { "http" };
+    let failed = |error: io::Error| format!("{scheme}://{address}{path}: {error}");
+    if path.is_empty() {
+        return TcpStream::connect_timeout(&address, ANSWER_DEADLINE).map(drop).map_err(failed);
+    }
+    let status = ask_one(address, path, over_tls).map_err(failed)?;
     match &status {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', b'2', _, _] => Ok(()),
-        _ => Err(format!("{scheme}://{address}/live: answered {:?}", String::from_utf8_lossy(&status))),
+        _ => Err(format!("{scheme}://{address}{path}: answered {:?}", String::from_utf8_lossy(&status))),
     }
 }
 
-fn ask_one(address: SocketAddr, over_tls: bool) -> io::Result<[u8; STATUS_LINE_BYTES]> {
+fn ask_one(address: SocketAddr, path: &str, over_tls: bool) -> io::Result<[u8; STATUS_LINE_BYTES]> {
     let deadline = Instant::now() + ANSWER_DEADLINE;
     let stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     let mut patient = Patient { stream, deadline };
-    let request = format!("GET /live HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     if !over_tls {
         patient.write_all(request.as_bytes())?;
         return read_status(&mut patient);

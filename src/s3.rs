@@ -6,7 +6,7 @@
 
 use crate::access_log::{self, Record};
 use crate::auth::keys::SigningKeyCache;
-use crate::auth::{self, Authenticated, Identity};
+use crate::auth::{self, Authenticated};
 use crate::codec::clock::Millis;
 use crate::codec::uri::Query;
 use crate::codec::xml_writer::XmlWriter;
@@ -20,9 +20,10 @@ use crate::ops::service::{Bucket, Service, request_id};
 use crate::ops::target::{Hosts, Target};
 use crate::ops::website_serving::Visit;
 use crate::ops::{
-    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, request_payment, route,
-    website_serving,
+    Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, logged, request_payment, route,
+    unbuilt, website_serving,
 };
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -57,6 +58,10 @@ struct Facts {
     requester: Option<String>,
     /// When the request was received.
     received: Millis,
+    /// Whether a grant of an access control list was needed.
+    acl_required: bool,
+    /// Whether it was asked of a website, which access logs tell apart.
+    website: bool,
 }
 
 /// The parts of a request that outlive its body.
@@ -83,9 +88,12 @@ impl S3 {
 
     fn answer(&self, head: &mut Head, body: Body<'_>, id: &str, facts: &mut Facts) -> Result<Response> {
         if let Some(response) = self.internal(head, facts) {
-            return Ok(response);
+            return response;
         }
         let hosts = Hosts { known: &self.service.hosts, strict: self.service.config.strict_hosts };
+        if let Some(refusal) = unbuilt::refusal_of_path(&head.path) {
+            return Err(refusal);
+        }
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
         facts.bucket = target.bucket.as_ref().map(ToString::to_string);
         facts.key = target.key.as_ref().map(ToString::to_string);
@@ -103,7 +111,7 @@ impl S3 {
         let now = self.service.clock.now();
         let authenticated = self.authenticate(head, &target, now, body)?;
         facts.access_key = authenticated.identity.access_key().map(str::to_owned);
-        facts.requester = requester(&authenticated.identity);
+        facts.requester = logged::requester(&authenticated.identity);
         if authenticated.signed_query {
             take_over_parameters(&query, &mut head.headers);
         }
@@ -130,15 +138,19 @@ impl S3 {
             secure: head.encryption.is_some(),
             encryption: head.encryption,
             bucket,
+            acl_required: Cell::default(),
         };
-        access::authorize(&ctx)?;
-        let mut response = (operation.run)(&ctx, body)?;
+        let outcome = access::authorize(&ctx).and_then(|()| (operation.run)(&ctx, body));
+        facts.acl_required = ctx.acl_required.get();
+        let mut response = outcome?;
         request_payment::acknowledge(&ctx, &mut response);
         Ok(response)
     }
 
     fn serve_website(&self, head: &Head, target: &Target, id: &str, facts: &mut Facts) -> Response {
         facts.operation = Some("WebsiteRequest");
+        facts.logged_as = Some(website_serving::read_operation(head.method));
+        facts.website = true;
         let (response, error) = website_serving::serve(&Visit {
             service: &self.service,
             target,
@@ -180,18 +192,24 @@ impl S3 {
 
     /// Answers the paths that are not S3's. A bucket may be called `live`, so a path that could be a
     /// bucket is only taken from requests without a signature.
-    fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Response> {
-        let signed = head.headers.has("authorization") || !head.query.is_empty();
-        let response = match head.path.as_str() {
-            "/live" if !signed => admin::live(&self.service),
-            "/ready" if !signed => admin::ready(&self.service),
+    fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Result<Response>> {
+        let answer = match head.path.as_str() {
+            "/live" if is_probe(head) => Ok(admin::live(&self.service, head.peer)),
+            "/ready" if is_probe(head) => Ok(admin::ready(&self.service)),
             path if path.starts_with("/_/") => {
                 admin::internal(&self.service, head.method, path, &head.query, head.peer)
             }
             _ => return None,
         };
-        facts.health = true;
-        Some(response)
+        facts.health = answer.is_ok();
+        Some(answer)
+    }
+
+    /// Adds a request to the statistics. Those of the server's own paths are none of its clients'.
+    fn count(&self, facts: &Facts, status: u16) {
+        if let Some(statistics) = self.service.statistics.as_ref().filter(|_| !facts.health) {
+            statistics.count(self.service.clock.now(), status);
+        }
     }
 
     /// Adds what every answer carries.
@@ -227,7 +245,7 @@ impl S3 {
             remote_ip: head.peer.map(|peer| peer.ip().to_canonical()),
             requester: facts.requester.clone().unwrap_or_default(),
             request_id: id.to_owned(),
-            operation: access_log::operation_name(operation),
+            operation: access_log::operation_name(operation, facts.website),
             key: facts.key.clone().unwrap_or_default(),
             request_uri: access_log::request_line(head.method, &head.path, &head.query),
             status: Some(response.status),
@@ -242,6 +260,7 @@ impl S3 {
             cipher_suite: head.encryption.map_or("", |encryption| encryption.cipher_suite),
             tls_version: head.encryption.map_or("", |encryption| encryption.version),
             host: header("host"),
+            acl_required: facts.acl_required,
             ..Record::default()
         };
         Some((bucket, record))
@@ -310,7 +329,9 @@ impl Handler for S3 {
             error_response(&error, head.method, &head.path, &id)
         });
         let mut response = self.finish(response, &id);
-        cors::decorate(&self.service, facts.bucket.as_deref(), head.method, &head.headers, &mut response);
+        let found = (facts.bucket.as_deref(), facts.source.as_deref());
+        cors::decorate(&self.service, found, head.method, &head.headers, &mut response);
+        self.count(&facts, response.status);
         self.log_when_sent(&mut response, head, id, facts, started);
         response
     }
@@ -335,6 +356,15 @@ impl Handler for S3 {
         self.log.write(Level::Info, "refused", &fields);
         self.finish(response, &id)
     }
+}
+
+/// Whether a request to `/live` or `/ready` asks for the state of the server, and not for the bucket of that
+/// name: it has no signature, and is not an upload from an HTML form, which is signed in its body.
+fn is_probe(head: &Head) -> bool {
+    let signed = head.headers.has("authorization") || !head.query.is_empty();
+    let form = head.headers.get("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data"));
+    let asks = matches!(head.method, Method::Get | Method::Head | Method::Post);
+    asks && !signed && !form
 }
 
 /// The status and the error of a request that the HTTP engine refuses.
@@ -376,14 +406,6 @@ const PRESIGN_PARAMETERS: [&str; 7] = [
     "x-amz-signature",
     "x-amz-signedheaders",
 ];
-
-fn requester(identity: &Identity) -> Option<String> {
-    match identity {
-        Identity::Anonymous => None,
-        Identity::Key { user: Some(user), .. } => Some(user.arn.clone()),
-        Identity::Key { account, .. } => Some(account.canonical_id.clone()),
-    }
-}
 
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)

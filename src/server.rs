@@ -4,28 +4,26 @@
 //! process around it.
 
 use crate::access_log;
-use crate::config::{Config, folders};
-use crate::http::engine::Options;
-// The feature decides at compile time which engine serves; both have the same two items.
+use crate::config::{Config, Role, folders};
+use crate::daemon::{self, Daemon};
 use crate::housekeeping::{self, Sweep};
-#[cfg(not(feature = "tiny-http"))]
-use crate::http::engine as http_engine;
+use crate::http::engine::Options;
 use crate::http::limits::Limits;
-#[cfg(feature = "tiny-http")]
-use crate::http::tiny as http_engine;
+use crate::http::serving;
 use crate::lifecycle;
 use crate::log::{Level, Log};
 use crate::notifications;
 use crate::ops::service::Service;
 use crate::s3::S3;
 use crate::signals::{Asked, Signals};
+use crate::statistics;
 use crate::stores::Stores;
 use crate::tls::Certificates;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The exit code of a configuration that cannot be used.
 pub const EXIT_BAD_CONFIGURATION: u8 = 2;
@@ -39,14 +37,16 @@ const NO_TLS_IN_TINY_HTTP: &str = "certFilePaths, --tls-self-signed: this build 
 
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
-    engine: http_engine::Running,
+    engine: serving::Running,
     lifecycle: lifecycle::Runner,
+    statistics: statistics::Runner,
     access_log: access_log::Runner,
     notifications: notifications::Runner,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
     certificates: Option<Arc<Certificates>>,
+    daemons: Vec<Daemon>,
 }
 
 impl Server {
@@ -55,34 +55,68 @@ impl Server {
     /// # Errors
     /// A sentence that says what cannot be opened or bound, and why.
     pub fn start(config: Config, log: Arc<Log>) -> Result<Server, String> {
-        let certificates = config.tls.clone().map(Certificates::load).transpose()?;
-        let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
-        if cfg!(feature = "tiny-http") && tls.is_some() {
+        // First, so that a wrong address does not touch the stores.
+        let listeners = bind(&config.listen)?;
+        let stores = Stores::open(&config)?;
+        Server::start_on(config, stores, listeners, log)
+    }
+
+    /// [`Server::start`] on stores that are open and addresses that are bound.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn start_on(
+        config: Config,
+        stores: Stores,
+        listeners: Vec<TcpListener>,
+        log: Arc<Log>,
+    ) -> Result<Server, String> {
+        if cfg!(feature = "tiny-http") && config.tls.is_some() {
             // Plain HTTP where the user asked for HTTPS would be worse than not to start.
             return Err(NO_TLS_IN_TINY_HTTP.to_owned());
         }
-        let listeners = bind(&config.listen)?;
+        let certificates = config.tls.clone().map(Certificates::load).transpose()?;
+        let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
         let workers = config.workers;
-        let stores = Stores::open(&config)?;
-        let sweep = stores.sweep_after_crash(&log)?;
+        stores.check_remote_records(&config)?;
+        let sweep = stores.sweep_after_crash(&config, &log)?;
+        let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
         let options = Options { workers, limits: Limits::default(), tls };
-        let engine = http_engine::serve(listeners, options, handler)
+        let engine = serving::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the access log thread: {error}"))?;
         let notifications = notifications::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the notification thread: {error}"))?;
+        let statistics = statistics::Runner::start(service.clone(), log.clone())
+            .map_err(|error| format!("cannot start the statistics thread: {error}"))?;
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, lifecycle, access_log, notifications, service, addresses, sweep, certificates })
+        Ok(Server {
+            engine,
+            lifecycle,
+            statistics,
+            access_log,
+            notifications,
+            service,
+            addresses,
+            sweep,
+            daemons,
+            certificates,
+        })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The daemons beside the front end.
+    pub fn daemons(&self) -> &[Daemon] {
+        &self.daemons
     }
 
     /// The shared state.
@@ -101,12 +135,22 @@ impl Server {
     /// # Errors
     /// A sentence about the store that could not be synced.
     pub fn stop(self, grace: Duration) -> Result<(), String> {
+        let begun = Instant::now();
         let drained = self.engine.stop(grace);
         drop(self.lifecycle);
         drop(self.access_log);
         drop(self.notifications);
+        drop(self.statistics);
+        // Last of those that serve: what is still under way elsewhere may need them.
+        for daemon in self.daemons {
+            daemon.stop(grace.saturating_sub(begun.elapsed()))?;
+        }
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
+        if self.service.config.metadata_client.is_some() {
+            // The daemon keeps its own promises, and may have been stopped before.
+            return blobs.sync().map_err(|error| format!("the last sync failed: {error}"));
+        }
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
         let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
@@ -124,7 +168,8 @@ fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
 pub fn run(config: Config) -> ExitCode {
     let log = Arc::new(Log::to_stderr(config.log_level));
     // Once more than needed, so that files that cannot be used count as a bad configuration.
-    if let Err(message) = config.tls.clone().map_or(Ok(()), |tls| Certificates::load(tls).map(drop)) {
+    let tls = config.tls.clone().filter(|_| config.serves_https());
+    if let Err(message) = tls.map_or(Ok(()), |tls| Certificates::load(tls).map(drop)) {
         complain(&message);
         return ExitCode::from(EXIT_BAD_CONFIGURATION);
     }
@@ -145,8 +190,17 @@ pub fn run(config: Config) -> ExitCode {
 }
 
 fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
-    let mut signals = Signals::register(config.tls.is_some())
+    let mut signals = Signals::register(config.serves_https())
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
+    if config.role != Role::S3 {
+        let daemon = daemon::of_role(&config, log)?;
+        say(&config.start_line(daemon.addresses()));
+        // Daemons have no certificates, so that this is to stop.
+        signals.wait();
+        daemon.stop(STOP_GRACE)?;
+        log.write(Level::Info, "stopped", &[]);
+        return Ok(());
+    }
     let server = Server::start(config, log.clone())?;
     say(&server.service.config.start_line(server.addresses()));
     while signals.wait() == Asked::ToReload {

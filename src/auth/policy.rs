@@ -302,6 +302,7 @@ impl Reader<'_> {
         };
         let statement = Statement { sid: sid(json)?, effect, principals, actions, resources, conditions };
         check_applicability(&statement, self.bucket)?;
+        check_conditions(&statement)?;
         Ok(statement)
     }
 
@@ -409,6 +410,23 @@ fn check_applicability(statement: &Statement, bucket: &str) -> Result<()> {
         return Ok(());
     }
     Err(malformed("Action does not apply to any resource(s) in statement"))
+}
+
+/// Every action that is listed must have the keys of the conditions; of a pattern, one that it stands for.
+fn check_conditions(statement: &Statement) -> Result<()> {
+    if statement.actions.negated {
+        return Ok(());
+    }
+    let has = |pattern: &Pattern, key: &str| {
+        let mut actions = action::ALL.iter().zip(action::LOWER.iter());
+        actions.any(|(action, name)| action.takes(key) && pattern.matches_plain(name))
+    };
+    let holds =
+        |condition: &Condition| statement.actions.items.iter().all(|pattern| has(pattern, &condition.key));
+    if statement.conditions.iter().all(holds) {
+        return Ok(());
+    }
+    Err(malformed("Conditions do not apply to combination of actions and resources in statement"))
 }
 
 fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::given::{ConfigError, Given};
+use crate::storage::{s3_upstream, sproxyd};
 
 /// Location types that bodies can really be sent to.
 pub const TYPES_BUILT: &[&str] = &["mem", "file", "scality", "aws_s3"];
@@ -52,8 +53,25 @@ pub fn read(file: &Given, bodies_follow: bool) -> Result<BTreeMap<String, Locati
         }
         locations.insert(name, location);
     }
+    if bodies_follow {
+        check_stores(file, &locations)?;
+    }
     file.require(DEFAULT_LOCATION, "a file with a location of this name")?;
     Ok(locations)
+}
+
+/// Checks what a store of its type needs to be opened: the credentials file included, the network not.
+fn check_stores(file: &Given, locations: &BTreeMap<String, Location>) -> Result<(), ConfigError> {
+    for (name, location) in locations {
+        let usable = match location.kind.as_str() {
+            "aws_s3" => s3_upstream::Settings::from_details(&location.details).map(drop),
+            "scality" => sproxyd::Settings::from_details(&location.details).map(drop),
+            _ => Ok(()),
+        };
+        let place = file.child(name, &Value::Null).origin;
+        usable.map_err(|error| ConfigError(format!("{place}: {error}")))?;
+    }
+    Ok(())
 }
 
 fn read_location(given: &Given, bodies_follow: bool) -> Result<Location, ConfigError> {
@@ -176,7 +194,8 @@ mod tests {
         }
         let today = json!({ "type": "aws_s3", "legacyAwsBehavior": true, "objectId": "a", "isCold": false,
             "sizeLimitGB": null, "isTransient": false,
-            "details": { "bucketMatch": true, "credentials": { "accessKey": "a", "secretKey": "b" } } });
+            "details": { "bucketMatch": true, "bucketName": "c", "https": false,
+                "credentials": { "accessKey": "a", "secretKey": "b" } } });
         assert!(check(today, true).unwrap().legacy_aws_behavior);
     }
 

@@ -40,6 +40,7 @@ impl Kind {
 #[allow(missing_docs)] // Each is described by its row in SETTINGS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Id {
+    Role,
     Backend,
     Data,
     Metadata,
@@ -57,6 +58,7 @@ pub enum Id {
     StrictHosts,
     MpuTesting,
     LifecycleDaySeconds,
+    RestoreSeconds,
     NotificationWebhook,
     NotificationDestinations,
     HealthAllowFrom,
@@ -72,13 +74,17 @@ pub enum Id {
     MetadataHost,
     RedisHost,
     RedisPort,
+    EnableLocalCache,
     RestEndpoints,
+    StorageClasses,
     WebsiteEndpoints,
     Certificates,
     TlsSelfSigned,
     TlsNames,
     DataClient,
     MetadataClient,
+    DataDaemon,
+    MetadataDaemon,
     LocalCache,
     Requests,
     Ssl,
@@ -109,6 +115,8 @@ const ADDRESSES: &str = "an IP address with or without a port, such as 127.0.0.1
 const HOST_LIST: &str = "host names without a port, such as s3.example.com";
 const CIDR_LIST: &str = "IP addresses or networks, such as 127.0.0.1/8 or ::1";
 const HOST_AND_PORT: &str = "an object with host (a text) and port (1 to 65535)";
+const BIND_ADDRESS_AND_PORT: &str =
+    "an object with bindAddress (an IP address or localhost) and port (0 to 65535)";
 const WEBHOOK: &str = "an http:// URL, such as http://127.0.0.1:9000/events";
 const DESTINATIONS: &str = "a list of objects with resource (a name or an ARN), type (webhook), host (a name \
     or an http:// URL) and, beside a name, port";
@@ -118,6 +126,16 @@ const A_HOST: &str = "a host name or an IP address";
 
 /// Every setting, in the order of `--help`.
 pub static SETTINGS: &[Setting] = &[
+    Setting {
+        id: Id::Role,
+        flag: "--role",
+        metavar: "ROLE",
+        variables: &["S3PAIL_ROLE"],
+        key: "s3pail.role",
+        kind: Kind::Choice(&["s3", "data", "metadata"]),
+        default: "s3",
+        help: "What this process serves: S3, or as a daemon its bodies or its records to front ends elsewhere",
+    },
     Setting {
         id: Id::Backend,
         flag: "--backend",
@@ -290,6 +308,16 @@ pub static SETTINGS: &[Setting] = &[
         help: "How long a day of lifecycle rules lasts, so that tests need not wait for one; where it is shortened, objects below 128 KiB move to archive classes unless the rules forbid it",
     },
     Setting {
+        id: Id::RestoreSeconds,
+        flag: "--restore-seconds",
+        metavar: "SECONDS",
+        variables: &["S3PAIL_RESTORE_SECONDS"],
+        key: "s3pail.restoreSeconds",
+        kind: Kind::Number(0, 172_800),
+        default: "0",
+        help: "How long it takes to restore an object from GLACIER or DEEP_ARCHIVE",
+    },
+    Setting {
         id: Id::NotificationWebhook,
         flag: "--notification-webhook",
         metavar: "URL",
@@ -407,7 +435,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "",
         kind: Kind::Text(A_HOST),
         default: "none",
-        help: "The host of dataClient; its port is the file's, else 9991",
+        help: "Keep bodies with the data daemon on this host; its port is that of dataClient, else 9991",
     },
     Setting {
         id: Id::MetadataHost,
@@ -417,7 +445,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "",
         kind: Kind::Text(A_HOST),
         default: "none",
-        help: "The host of metadataClient; its port is the file's, else 9990",
+        help: "Keep records with the metadata daemon on this host; its port is that of metadataClient, else 9990",
     },
     Setting {
         id: Id::RedisHost,
@@ -437,7 +465,17 @@ pub static SETTINGS: &[Setting] = &[
         key: "",
         kind: Kind::Number(1, 65_535),
         default: "6379",
-        help: "The port that belongs to REDIS_HOST",
+        help: "The port of localCache",
+    },
+    Setting {
+        id: Id::EnableLocalCache,
+        flag: "",
+        metavar: "",
+        variables: &["ENABLE_LOCAL_CACHE"],
+        key: "",
+        kind: Kind::Text("unset, or any text"),
+        default: "none",
+        help: "Any text stands for a localCache on 127.0.0.1 where the file has none",
     },
     Setting {
         id: Id::RestEndpoints,
@@ -448,6 +486,18 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Object("an object that maps host names to names of configured locations"),
         default: "localhost, 127.0.0.1, s3.docker.test, 127.0.0.2, s3.amazonaws.com",
         help: "Default location of buckets by host, and the hosts before which a bucket name may stand",
+    },
+    Setting {
+        id: Id::StorageClasses,
+        flag: "",
+        metavar: "",
+        variables: &[],
+        key: "storageClasses",
+        kind: Kind::Object(
+            "an object that maps storage classes of S3 other than STANDARD to names of configured locations",
+        ),
+        default: "no class has a location",
+        help: "With data backend multiple, where the bytes of objects of a storage class go",
     },
     Setting {
         id: Id::WebsiteEndpoints,
@@ -497,7 +547,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "dataClient",
         kind: Kind::Object(HOST_AND_PORT),
         default: "none",
-        help: "Where a data daemon listens",
+        help: "Keep bodies with the data daemon there, unless it is the one of dataDaemon",
     },
     Setting {
         id: Id::MetadataClient,
@@ -507,7 +557,27 @@ pub static SETTINGS: &[Setting] = &[
         key: "metadataClient",
         kind: Kind::Object(HOST_AND_PORT),
         default: "none",
-        help: "Where a metadata daemon listens",
+        help: "Keep records with the metadata daemon there, unless it is the one of metadataDaemon",
+    },
+    Setting {
+        id: Id::DataDaemon,
+        flag: "",
+        metavar: "",
+        variables: &[],
+        key: "dataDaemon",
+        kind: Kind::Object(BIND_ADDRESS_AND_PORT),
+        default: "none",
+        help: "Serve the folder of bodies to other front ends here, without any authentication",
+    },
+    Setting {
+        id: Id::MetadataDaemon,
+        flag: "",
+        metavar: "",
+        variables: &[],
+        key: "metadataDaemon",
+        kind: Kind::Object(BIND_ADDRESS_AND_PORT),
+        default: "none",
+        help: "Serve the folder of records to other front ends here, without any authentication",
     },
     Setting {
         id: Id::LocalCache,
@@ -515,9 +585,11 @@ pub static SETTINGS: &[Setting] = &[
         metavar: "",
         variables: &[],
         key: "localCache",
-        kind: Kind::Object("an object with host (a text) and port (1 to 65535), or name and sentinels"),
+        kind: Kind::Object(
+            "an object with host (a text), port (1 to 65535) and, if wanted, password (a text)",
+        ),
         default: "none",
-        help: "Where a Redis for statistics listens",
+        help: "The Redis in which requests and failures are counted, for /_/healthcheck",
     },
     Setting {
         id: Id::Requests,
@@ -608,7 +680,6 @@ pub static KEYS_WITHOUT_MEANING: &[&str] = &[
     "bucketd",
     "cdmi",
     "clusters",
-    "dataDaemon",
     "defaultEncryptionKeyPerAccount",
     "externalBackends",
     "kmip",
@@ -618,7 +689,6 @@ pub static KEYS_WITHOUT_MEANING: &[&str] = &[
     "log.dumpLevel",
     "managementAgent",
     "maxScannedLifecycleListingEntries",
-    "metadataDaemon",
     "metricsListenOn",
     "metricsPort",
     "mongodb",
@@ -655,7 +725,6 @@ pub static VARIABLES_WITHOUT_MEANING: &[&str] = &[
     "BUCKET_DENY_FILTER",
     "CRR_METRICS_HOST",
     "CRR_METRICS_PORT",
-    "ENABLE_LOCAL_CACHE",
     "EXPIRE_ONE_DAY_EARLIER",
     "INITIAL_INSTANCE_ID",
     "MANAGEMENT_ENDPOINT",

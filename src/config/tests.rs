@@ -93,7 +93,8 @@ fn variables_of_the_container_image_are_honoured() {
     assert_eq!(config.log_level, Level::Trace);
     assert_eq!(config.part_bytes_min, 0);
     assert_eq!(config.data_client, Some(Remote { host: "data".to_owned(), port: 9991 }));
-    assert_eq!(config.local_cache, Some(Remote { host: "redis".to_owned(), port: 6380 }));
+    let remote = Remote { host: "redis".to_owned(), port: 6380 };
+    assert_eq!(config.local_cache, Some(LocalCache { remote, password: None }));
     assert_eq!(config.health_allow_from.len(), 3);
     assert_eq!(config.accounts.access_keys().collect::<Vec<_>>(), ["AK"]);
     assert!(!config.published_keys);
@@ -152,4 +153,54 @@ fn the_start_line_names_address_backend_and_durability_and_warns_of_published_ke
 #[test]
 fn a_config_never_shows_a_secret() {
     assert!(!format!("{:?}", Config::embedded()).contains("verySecretKey1"));
+}
+
+#[test]
+fn the_redis_for_statistics_is_named_by_file_and_variables() {
+    let folder = std::env::temp_dir().join(format!("s3pail-local-cache-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("config.json");
+    let check = |section: &str, variables: &[(&str, &str)]| {
+        std::fs::write(&file, format!("{{\"localCache\": {section}}}")).unwrap();
+        check(&[&format!("--config={}", file.display())], variables)
+    };
+    let with_password = r#"{"host": "r", "port": 1, "password": "hunter2"}"#;
+    for (section, variables, expected) in [
+        (r#"{"host": "r", "port": 1}"#, &[][..], Some(("r", 1, None))),
+        (r#"{"host": "r", "port": 1}"#, &[("ENABLE_LOCAL_CACHE", "1")], Some(("r", 1, None))),
+        (r#"{"host": "r", "port": 1, "password": ""}"#, &[("REDIS_PORT", "7")], Some(("r", 7, None))),
+        (with_password, &[("REDIS_HOST", "h")], Some(("h", 6379, Some("hunter2")))),
+        (r#"{"name": "n", "sentinels": "s:1"}"#, &[("ENABLE_LOCAL_CACHE", "1")], None),
+        (r#"{"name": "n", "sentinels": "s:1"}"#, &[("REDIS_HOST", "h")], Some(("h", 6379, None))),
+    ] {
+        let config = check(section, variables).unwrap();
+        let remote = |(host, port): (&str, u16)| Remote { host: host.to_owned(), port };
+        let expected = expected.map(|(host, port, password): (_, _, Option<&str>)| LocalCache {
+            remote: remote((host, port)),
+            password: password.map(str::to_owned),
+        });
+        assert_eq!(config.local_cache, expected, "{section} {variables:?}");
+        assert!(!format!("{:?}", config.local_cache).contains("hunter2"));
+        let remark = "localCache.sentinels: Redis Sentinel is not asked";
+        let noted = config.notes.iter().any(|note| note.level == Level::Warn && note.text.contains(remark));
+        assert_eq!(noted, section.contains("sentinels"));
+    }
+    for (section, part) in [
+        ("7", "localCache: 7 is not allowed"),
+        (r#"{"port": 1}"#, "localCache.host: the key is missing"),
+        (r#"{"host": "r"}"#, "localCache.port: the key is missing"),
+        (r#"{"host": 5, "port": 1}"#, "localCache.host: 5 is not allowed"),
+        (r#"{"host": "r", "port": "6379"}"#, "localCache.port: \"6379\" is not allowed"),
+        (r#"{"host": "r", "port": 0}"#, "localCache.port: 0 is not allowed"),
+        (r#"{"host": "r", "port": 1, "password": 12345}"#, "localCache.password: this value (not shown)"),
+    ] {
+        let error = check(section, &[]).unwrap_err();
+        assert!(error.0.contains("config.json: ") && error.0.contains(part), "{section}: {error}");
+        assert!(error.0.contains("; allowed: ") && !error.0.contains("12345"), "{section}: {error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let enabled = super::command(&inputs(&[], &[("ENABLE_LOCAL_CACHE", "yes")])).unwrap();
+    let Command::Serve(config) = enabled else { panic!("{enabled:?}") };
+    let remote = Remote { host: "127.0.0.1".to_owned(), port: 6379 };
+    assert_eq!(config.local_cache, Some(LocalCache { remote, password: None }));
 }

@@ -28,6 +28,13 @@ pub struct UploadRecord {
     /// The location its parts go to; empty for the only one.
     #[serde(default)]
     pub location: String,
+    /// Condition keys of S3 without their `s3:` that came with its creation, and their values: policies
+    /// look at them again for every part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<(String, String)>,
+    /// Whether there was an object under the key when it was created.
+    #[serde(default)]
+    pub replaces: bool,
 }
 
 impl UploadRecord {

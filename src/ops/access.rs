@@ -86,6 +86,8 @@ pub struct InBody<'a> {
     pub tags: Option<&'a [(String, String)]>,
     /// Condition keys of S3 without their `s3:`, in lower case, and their values.
     pub keys: &'a [(&'a str, String)],
+    /// The same, as an upload was created with.
+    pub asked: &'a [(String, String)],
 }
 
 impl<'a> Question<'a> {
@@ -197,7 +199,7 @@ pub fn authorize(ctx: &Context<'_>) -> Result<()> {
     }
     match action {
         "s3:PutObject" => may_put(ctx, name),
-        "s3:DeleteObject" => may_delete(ctx, ctx.key(), ctx.param("versionId")),
+        "s3:DeleteObject" => may_delete(ctx, ctx.key(), ctx.param("versionId"), ctx.header("if-match")),
         "s3:AbortMultipartUpload" | "s3:ListMultipartUploadParts" => may_see_upload(ctx),
         _ => may_touch(ctx, InBody::default()),
     }
@@ -206,14 +208,48 @@ pub fn authorize(ctx: &Context<'_>) -> Result<()> {
 /// Decides on the operations that put an object or a part of one.
 fn may_put(ctx: &Context<'_>, name: &str) -> Result<()> {
     match name {
-        "UploadPart" | "UploadPartCopy" | "CompleteMultipartUpload" => {
-            decide(ctx, &Question::of_key("s3:PutObject", ctx.bucket(), ctx.key(), None))
-        }
+        "UploadPart" | "UploadPartCopy" | "CompleteMultipartUpload" => may_put_part(ctx),
         "CreateMultipartUpload" if ctx.identity.account().is_none() => {
             let message = "Anonymous users cannot initiate multipart uploads.  Please authenticate.";
             Err(Error::with_message(Code::AccessDenied, message))
         }
         _ => may_write(ctx, ctx.key()),
+    }
+}
+
+/// Decides on a part of an upload, or on its completion. A policy that wants a header of the upload (its
+/// encryption, its grants) means the request that created it: no other of the upload can have it.
+fn may_put_part(ctx: &Context<'_>) -> Result<()> {
+    let question = Question::of_key("s3:PutObject", ctx.bucket(), ctx.key(), None);
+    let upload = match ctx.bucket().record.policy {
+        None => None,
+        Some(_) => multipart::find_upload(ctx).ok().map(|(_, upload, _)| upload),
+    };
+    let Some(upload) = upload else {
+        decide(ctx, &question)?;
+        return may_match(ctx, ctx.key(), None, ctx.header("if-match"));
+    };
+    let tags = Some(upload.detail.tags.as_slice());
+    let in_body = InBody { tags, asked: &upload.asked, ..InBody::default() };
+    decide(ctx, &Question { in_body, ..question })?;
+    may_match(ctx, ctx.key(), None, ctx.header("if-match"))
+}
+
+/// A write or removal that compares an ETag tells what it is, so it needs the permission to read it.
+///
+/// # Errors
+/// `AccessDenied`, `InternalError`.
+fn may_match(ctx: &Context<'_>, key: &ObjectKey, version: Option<&str>, etag: Option<&str>) -> Result<()> {
+    let bucket = ctx.bucket();
+    if etag.is_none_or(|etag| etag.trim() == "*") || (is_owner(ctx, bucket) && bucket.record.policy.is_none())
+    {
+        return Ok(());
+    }
+    let question = Question::of_key("s3:GetObject", bucket, key, version);
+    match find_version(ctx.service, bucket, key, version)? {
+        Some(record) if !record.head.delete_marker => decide(ctx, &question.with_object(Some(&record))),
+        _ if may_list(ctx, bucket, key)? => Ok(()),
+        _ => denied(),
     }
 }
 
@@ -226,6 +262,7 @@ pub fn may_write(ctx: &Context<'_>, key: &ObjectKey) -> Result<()> {
     let bucket = ctx.bucket();
     let question = Question::of_key("s3:PutObject", bucket, key, None);
     decide(ctx, &question)?;
+    may_match(ctx, key, None, ctx.header("if-match"))?;
     if is_owner(ctx, bucket) && bucket.record.policy.is_none() {
         return Ok(());
     }
@@ -264,13 +301,21 @@ pub fn may_write_tags(ctx: &Context<'_>, tags: &[(String, String)]) -> Result<()
     may_ride(ctx, &Question { in_body, ..write }, "s3:PutObjectTagging")
 }
 
-/// Decides on the removal of a key or of one version of it.
+/// Decides on the removal of a key or of one version of it, if its ETag matches.
 ///
 /// # Errors
 /// `AccessDenied`, `InternalError`.
-pub fn may_delete(ctx: &Context<'_>, key: &ObjectKey, version: Option<&str>) -> Result<()> {
-    let question = Question::of_key("s3:DeleteObject", ctx.bucket(), key, version);
+pub fn may_delete(
+    ctx: &Context<'_>,
+    key: &ObjectKey,
+    version: Option<&str>,
+    etag: Option<&str>,
+) -> Result<()> {
+    let keys: Vec<(&str, String)> = etag.iter().map(|etag| ("if-match", (*etag).to_owned())).collect();
+    let in_body = InBody { keys: &keys, ..InBody::default() };
+    let question = Question { in_body, ..Question::of_key("s3:DeleteObject", ctx.bucket(), key, version) };
     decide(ctx, &question)?;
+    may_match(ctx, key, version, etag)?;
     may_bypass(ctx, &question)
 }
 
@@ -357,6 +402,16 @@ pub fn may_read(ctx: &Context<'_>, record: &ObjectRecord) -> Result<()> {
     Ok(())
 }
 
+/// Whether who reads an object may also see something else of it: its retention, its legal hold, how many
+/// tags it has.
+///
+/// # Errors
+/// `InternalError`.
+pub fn may_also(ctx: &Context<'_>, record: &ObjectRecord, action: &str) -> Result<bool> {
+    let question = Question::of_key(action, ctx.bucket(), ctx.key(), ctx.param("versionId"));
+    allows(decide(ctx, &question.with_object(Some(record))))
+}
+
 /// Decides on the source of a copy. `with_tags`: the copy takes its tags along.
 ///
 /// # Errors
@@ -396,7 +451,11 @@ fn check_expected_owner(ctx: &Context<'_>, header: &str, bucket: &Bucket) -> Res
 /// `InternalError`.
 pub fn may_list(ctx: &Context<'_>, bucket: &Bucket, key: &ObjectKey) -> Result<bool> {
     let question = Question { prefix: Some(key.as_str()), ..Question::of_bucket("s3:ListBucket", bucket) };
-    match decide(ctx, &question) {
+    allows(decide(ctx, &question))
+}
+
+fn allows(decision: Result<()>) -> Result<bool> {
+    match decision {
         Ok(()) => Ok(true),
         Err(error) if error.code() == Code::AccessDenied => Ok(false),
         Err(error) => Err(error),
@@ -429,7 +488,14 @@ pub fn decide(ctx: &Context<'_>, question: &Question<'_>) -> Result<()> {
         let foreign = manages_policy(question.action) && !of_owner;
         return if foreign { Err(Code::MethodNotAllowed.into()) } else { Ok(()) };
     }
-    if of_authority || is_granted(ctx, question) { Ok(()) } else { denied() }
+    if of_authority {
+        return Ok(());
+    }
+    if !is_granted(ctx, question) {
+        return denied();
+    }
+    ctx.acl_required.set(true);
+    Ok(())
 }
 
 fn is_granted(ctx: &Context<'_>, question: &Question<'_>) -> bool {

@@ -5,19 +5,23 @@
 use super::service::Service;
 use crate::codec::uri::Query;
 use crate::config::Backend;
+use crate::error::{Code, Result};
 use crate::http::{Method, Response, ResponseBody};
 use crate::lifecycle;
 use crate::notifications::EVENTS_POLLED_MAX;
+use crate::statistics::{SAMPLE_SECONDS, Statistics};
 use crate::storage::{BlobStore, Health};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// `/live`: 200 when this process would serve requests. With data backend `multiple` a store that is away
-/// does not count: starting this process anew would not bring it back.
-pub fn live(service: &Service) -> Response {
+/// does not count: starting this process anew would not bring it back. Who may ask for more sees the
+/// statistics, too.
+pub fn live(service: &Service, peer: Option<SocketAddr>) -> Response {
     let bodies = service.config.data == Backend::Multiple || service.blobs.health().code == 200;
     let healthy = bodies && service.meta.health().code == 200;
-    json(if healthy { 200 } else { 503 }, "{}")
+    let body = if is_allowed(service, peer) { statistics(service) } else { "{}".to_owned() };
+    json(if healthy { 200 } else { 503 }, &body)
 }
 
 /// `/ready`: fails when records or all stores of bodies are away.
@@ -65,41 +69,74 @@ fn locations_health(service: &Service) -> Vec<(String, Health)> {
     entries
 }
 
-/// Everything under `/_/`.
+/// Everything under `/_/`. The first segment names a service: an unknown one is no URI, before anything else is
+/// looked at.
+///
+/// # Errors
+/// `InvalidURI`, `MethodNotAllowed`.
 pub fn internal(
     service: &Service,
     method: Method,
     path: &str,
     query: &str,
     peer: Option<SocketAddr>,
-) -> Response {
-    let allowed = peer.is_some_and(|peer| {
-        service.config.health_allow_from.iter().any(|network| network.contains(peer.ip().to_canonical()))
-    });
-    if !allowed {
-        return json(403, "[]");
-    }
-    match path {
-        "/_/healthcheck" => health_answer(service, method, path),
-        _ if path.starts_with("/_/healthcheck/") => health_answer(service, method, path),
-        "/_/notifications" if method == Method::Get => poll(service, query),
-        "/_/logging/deliver" if method == Method::Post => match service.access_log.deliver_now() {
+) -> Result<Response> {
+    let allowed = is_allowed(service, peer);
+    match (path, method) {
+        ("/_/healthcheck" | "/_/notifications" | "/_/logging/deliver" | "/_/lifecycle/run", _)
+            if !allowed =>
+        {
+            Ok(json(403, "[]"))
+        }
+        _ if path.starts_with("/_/healthcheck/") && !allowed => Ok(json(403, "[]")),
+        ("/_/healthcheck", _) => Ok(health_answer(service, method, path)),
+        _ if path.starts_with("/_/healthcheck/") => Ok(health_answer(service, method, path)),
+        ("/_/notifications", Method::Get) => Ok(poll(service, query)),
+        ("/_/logging/deliver", Method::Post) => Ok(match service.access_log.deliver_now() {
             Some(delivered) => report(&delivered),
             None => json(503, "{}"),
-        },
-        "/_/lifecycle/run" if method == Method::Post => report(&lifecycle::run_now(service)),
-        _ => json(404, "{\"code\":\"NotFound\",\"message\":\"There is nothing here.\"}"),
+        }),
+        ("/_/lifecycle/run", Method::Post) => Ok(report(&lifecycle::run_now(service))),
+        ("/_/notifications" | "/_/logging/deliver" | "/_/lifecycle/run", _) => {
+            Err(Code::MethodNotAllowed.into())
+        }
+        _ => Err(Code::InvalidURI.into()),
     }
 }
 
+/// Whether somebody may see more than whether the server lives (`healthChecks.allowFrom`).
+fn is_allowed(service: &Service, peer: Option<SocketAddr>) -> bool {
+    let contains = |ip: IpAddr| service.config.health_allow_from.iter().any(|network| network.contains(ip));
+    peer.is_some_and(|peer| contains(peer.ip().to_canonical()))
+}
+
+/// Anything below `/_/healthcheck` but `deep` is the short answer, as it always was.
 fn health_answer(service: &Service, method: Method, path: &str) -> Response {
     if !matches!(method, Method::Get | Method::Post | Method::Head) {
         return json(400, "[]");
     }
-    if path != "/_/healthcheck/deep" {
-        return json(200, "{}");
+    match path {
+        "/_/healthcheck/deep" => deep(service),
+        _ => json(200, &statistics(service)),
     }
-    deep(service)
+}
+
+/// The counts of the last half minute; without a Redis there are none.
+fn statistics(service: &Service) -> String {
+    let Some(statistics) = &service.statistics else { return "{}".to_owned() };
+    let counts = statistics.sample(service.clock.now());
+    let (requests, faults) = (counts.requests, counts.faults);
+    format!("{{\"requests\":{requests},\"500s\":{faults},\"sampleDuration\":{SAMPLE_SECONDS}}}")
+}
+
+/// What the deep answer says of the Redis. That it is away is no failure: nothing but statistics needs it.
+fn statistics_health(statistics: &Statistics) -> serde_json::Value {
+    let state = if statistics.is_away() { "away" } else { "OK" };
+    let message = match statistics.dropped() {
+        0 => state.to_owned(),
+        dropped => format!("{state}, {dropped} requests not counted"),
+    };
+    serde_json::json!({ "code": 200, "message": message })
 }
 
 /// The latest events: `bucket` chooses, `max` bounds.
@@ -138,6 +175,9 @@ fn deep(service: &Service) -> Response {
         "durability".to_owned(),
         serde_json::json!({ "code": 200, "message": service.config.sync.as_str() }),
     );
+    if let Some(statistics) = &service.statistics {
+        body.insert("localCache".to_owned(), statistics_health(statistics));
+    }
     let healthy = entries.iter().all(|(_, health)| health.code == 200);
     json(if healthy { 200 } else { 500 }, &serde_json::Value::from(body).to_string())
 }

@@ -55,6 +55,7 @@ fn of_aws(ctx: &Context<'_>, question: &Question<'_>, name: &str) -> Option<Stri
         "currenttime" => Some(time::iso8601(ctx.now)),
         "epochtime" => Some((ctx.now / 1_000).to_string()),
         "resourceaccount" => account_of_bucket(ctx, question),
+        "requestedregion" => Some(question.bucket.record.location.clone()),
         "viaawsservice" | "principalisawsservice" => Some("false".to_owned()),
         _ => of_principal(ctx.identity, name),
     }
@@ -101,6 +102,9 @@ fn of_s3(ctx: &Context<'_>, question: &Question<'_>, name: &str) -> Vec<String> 
     if let Some((_, value)) = in_body {
         return vec![value.clone()];
     }
+    if let Some((_, value)) = question.in_body.asked.iter().find(|(key, _)| key == name) {
+        return vec![value.clone()];
+    }
     let value = match name {
         "prefix" | "delimiter" | "max-keys" => of_listing(ctx, question, name),
         "versionid" => question.version.map(str::to_owned),
@@ -109,7 +113,10 @@ fn of_s3(ctx: &Context<'_>, question: &Question<'_>, name: &str) -> Vec<String> 
         "tlsversion" => ctx.encryption.map(|encryption| encryption.version.to_owned()),
         "x-amz-content-sha256" => ctx.header(name).map(str::to_owned),
         _ if writes(question.action) => of_write(ctx, name),
-        "if-match" if question.action.starts_with("s3:DeleteObject") => ctx.header(name).map(str::to_owned),
+        // The entries of a DeleteObjects have conditions of their own.
+        "if-match" if question.action.starts_with("s3:DeleteObject") && ctx.operation.sub != "delete" => {
+            ctx.header(name).map(str::to_owned)
+        }
         _ => None,
     };
     value.into_iter().collect()
@@ -187,6 +194,21 @@ fn of_write(ctx: &Context<'_>, name: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Keys of a write that are not the name of a header.
+const WRITE_KEYS: [&str; 4] = [
+    "object-lock-legal-hold",
+    "object-lock-mode",
+    "object-lock-remaining-retention-days",
+    "object-lock-retain-until-date",
+];
+
+/// What the creation of an upload says that policies can ask about. Its parts and its completion cannot
+/// say it again, and are taken to have said the same.
+pub fn of_creation(ctx: &Context<'_>) -> Vec<(String, String)> {
+    let names = WRITE_HEADERS.iter().chain(&WRITE_KEYS);
+    names.filter_map(|name| Some(((*name).to_owned(), of_write(ctx, name)?))).collect()
 }
 
 /// The days that a retention still lasts, as the condition key counts them; `until` in milliseconds.

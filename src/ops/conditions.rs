@@ -163,6 +163,28 @@ impl WriteConditions {
         }
     }
 
+    /// Checks the conditions of CompleteMultipartUpload, which speak of the time since the upload was
+    /// created too. Errors: as [`WriteConditions::check`]; `ConditionalRequestConflict` (409) when they
+    /// hold now, but the object that should be absent was deleted meanwhile, or the one that should match
+    /// was written meanwhile. Only a new upload can then succeed.
+    pub fn check_upload(&self, current: &Current<'_>, created: Millis, replaces: bool) -> Result<()> {
+        self.check(current)?;
+        let conflict = match (current, &self.none_match, &self.matches) {
+            (Current::Absent | Current::DeleteMarker, Some(Tags::Any), _) if replaces => READ.if_none_match,
+            (Current::Object(target), _, Some(_)) if target.modified > created => READ.if_match,
+            _ => return Ok(()),
+        };
+        Err(Error::new(Code::ConditionalRequestConflict).field("Condition", conflict))
+    }
+
+    /// What is said instead of `OperationAborted`, when other writes came between every try.
+    pub fn contended(&self, error: Error) -> Error {
+        if self.is_empty() || error.code() != Code::OperationAborted {
+            return error;
+        }
+        Error::new(Code::ConditionalRequestConflict)
+    }
+
     /// Whether there is nothing to check.
     pub fn is_empty(&self) -> bool {
         *self == WriteConditions::default()

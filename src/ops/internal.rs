@@ -12,6 +12,7 @@ use crate::codec::clock::Millis;
 use crate::codec::uri::Query;
 use crate::http::Headers;
 use crate::model::ObjectKey;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// A request without a client.
@@ -68,6 +69,7 @@ impl Internal {
             secure: true,
             encryption: None,
             bucket: Some(self.bucket.clone()),
+            acl_required: Cell::default(),
         }
     }
 }

@@ -43,9 +43,12 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let bytes = read_small_body(body, SMALL_BODY_BYTES_MAX)?;
     let logging = parse(&bytes, ctx.service.accounts())?;
     if let Some(logging) = &logging {
-        // A policy may name the prefix itself or what lies under it.
-        let under = format!("{}2026-01-01-00-00-00-0000000000000000", logging.target_prefix);
-        check_target(ctx.service, ctx.bucket(), logging, &[&logging.target_prefix, &under])?;
+        // Whether it lets logs in is not asked now: AWS takes the configuration before the policy too.
+        let target = find_target(ctx.service, ctx.bucket(), logging)?;
+        if target.record.acls_disabled() && !logging.target_grants.is_empty() {
+            let message = "Target grants not allowed for bucket owner enforced buckets";
+            return Err(Error::with_message(Code::AccessControlListNotSupported, message));
+        }
     }
     ctx.service.update_bucket(ctx.bucket_name(), &mut |record| {
         record.logging = logging.clone();
@@ -54,20 +57,32 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     Ok(Response::new(200))
 }
 
-/// Finds the bucket that a log goes to, if it may be sent there under one of the keys.
+fn refused(logging: &LoggingConfiguration, message: &'static str) -> Error {
+    Error::with_message(Code::InvalidTargetBucketForLogging, message)
+        .field("TargetBucket", logging.target_bucket.clone())
+}
+
+/// Finds the bucket that a log goes to, if it lets the log in under a key.
 ///
 /// # Errors
 /// `InvalidTargetBucketForLogging`, `CrossLocationLoggingProhibitted`, `InternalError`.
-pub fn check_target(
+pub fn open_target(
     service: &Service,
     source: &Bucket,
     logging: &LoggingConfiguration,
-    keys: &[&str],
+    key: &str,
 ) -> Result<Arc<Bucket>> {
-    let refused = |message: &'static str| {
-        Error::with_message(Code::InvalidTargetBucketForLogging, message)
-            .field("TargetBucket", logging.target_bucket.clone())
-    };
+    let target = find_target(service, source, logging)?;
+    if is_granted(&target) || is_allowed(service, source, &target, key)? {
+        return Ok(target);
+    }
+    let message = "You must give the log-delivery group WRITE and READ_ACP permissions to the target bucket";
+    Err(refused(logging, message))
+}
+
+/// Finds the bucket that a log is to go to, if it is one that may take logs.
+fn find_target(service: &Service, source: &Bucket, logging: &LoggingConfiguration) -> Result<Arc<Bucket>> {
+    let refused = |message| refused(logging, message);
     let found = match BucketName::parse(&logging.target_bucket) {
         Ok(name) => service.find_bucket(&name)?,
         Err(_) => None,
@@ -86,11 +101,6 @@ pub fn check_target(
     if target.record.requester_pays {
         return Err(refused("The target bucket must not have Requester Pays enabled."));
     }
-    if !is_granted(&target) && !is_allowed(service, source, &target, keys)? {
-        return Err(refused(
-            "You must give the log-delivery group WRITE and READ_ACP permissions to the target bucket",
-        ));
-    }
     Ok(target)
 }
 
@@ -104,21 +114,22 @@ fn is_granted(target: &Bucket) -> bool {
     !target.record.acls_disabled() && granted(Permission::Write) && granted(Permission::ReadAcp)
 }
 
-/// Whether the policy of a bucket lets the logging service put one of the keys for this source.
-fn is_allowed(service: &Service, source: &Bucket, target: &Bucket, keys: &[&str]) -> Result<bool> {
+/// Whether the policy of a bucket lets the logging service put a key for this source.
+fn is_allowed(service: &Service, source: &Bucket, target: &Bucket, key: &str) -> Result<bool> {
     let Some(policy) = target.policy()? else { return Ok(false) };
     let owner = service.accounts().by_canonical_id(&source.record.owner);
     // Accounts are named by number; policies from elsewhere name them by canonical id.
     let names = [owner.map_or("", |owner| owner.short_id.as_str()), source.record.owner.as_str()];
     let arn = format!("arn:aws:s3:::{}", source.name);
-    let allows = |account: &str, key: &str| {
+    let resource = format!("arn:aws:s3:::{}/{key}", target.name);
+    let allows = |account: &str| {
         let values = |name: &str| match name {
             "aws:sourcearn" => vec![arn.clone()],
             "aws:sourceaccount" => vec![account.to_owned()],
+            "aws:principalservicename" | "aws:principalservicenameslist" => vec![LOGGING_SERVICE.to_owned()],
             "aws:principalisawsservice" | "aws:securetransport" => vec!["true".to_owned()],
             _ => Vec::new(),
         };
-        let resource = format!("arn:aws:s3:::{}/{key}", target.name);
         policy.evaluate(&policy::Request {
             principal: Principal::Service(LOGGING_SERVICE),
             action: "s3:PutObject",
@@ -126,7 +137,7 @@ fn is_allowed(service: &Service, source: &Bucket, target: &Bucket, keys: &[&str]
             context: &values,
         }) == Decision::Allow
     };
-    Ok(names.iter().any(|account| keys.iter().any(|key| allows(account, key))))
+    Ok(names.into_iter().any(allows))
 }
 
 fn parse(bytes: &[u8], accounts: &Accounts) -> Result<Option<LoggingConfiguration>> {
@@ -156,11 +167,8 @@ fn parse_grants(element: Element<'_>, accounts: &Accounts) -> Result<Vec<Grant>>
         if grants.len() >= GRANTS_MAX {
             return Err(malformed("too many grants"));
         }
-        let permission = grant.read("Permission", "a permission for logs", |text| {
-            let permission = Permission::parse(text)?;
-            let known = [Permission::FullControl, Permission::Read, Permission::Write];
-            known.contains(&permission).then_some(permission)
-        })?;
+        // Documented are FULL_CONTROL, READ and WRITE; AWS takes the other two as well.
+        let permission = grant.read("Permission", "a permission for logs", Permission::parse)?;
         let permission = xml_reader::required(permission, "Permission")?;
         grants.push(Grant { grantee: parse_grantee(grant.required("Grantee")?, accounts)?, permission });
     }

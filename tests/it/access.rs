@@ -292,6 +292,7 @@ fn conditions_see_the_request_and_the_object() {
             (r#"{"StringEquals": {"aws:PrincipalAccount": "123456789012"}}"#, 403),
             (r#"{"StringEquals": {"aws:ResourceAccount": "123456789012"}}"#, 200),
             (r#"{"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::123456789013:*"}}"#, 200),
+            (r#"{"StringEquals": {"aws:RequestedRegion": "us-east-1"}}"#, 200),
             (r#"{"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}"#, 200),
             (r#"{"NumericLessThan": {"aws:EpochTime": "1"}}"#, 403),
             (
@@ -395,6 +396,120 @@ fn the_source_of_a_copy_is_read_under_its_own_rules() {
         let source_owner =
             [("x-amz-copy-source", "/abc/open/k"), ("x-amz-source-expected-bucket-owner", "123456789013")];
         lisa.send("PUT", "/of-lisa/k", &source_owner, b"").expect_error(403, "AccessDenied");
+    });
+}
+
+#[test]
+fn parts_of_an_upload_count_as_sent_with_what_created_it() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let lisa = server.as_lisa();
+        let sealed = r#", "Condition": {"Null": {"s3:x-amz-server-side-encryption": "true"}}"#;
+        let granted = r#"{"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}"#;
+        put_policy(
+            server,
+            &[
+                &statement("Deny", "s3:PutObject", "abc/*", sealed),
+                &allow_if("s3:PutObject", "abc/*", granted),
+            ],
+        );
+        let both = [("x-amz-acl", "bucket-owner-full-control"), ("x-amz-server-side-encryption", "AES256")];
+        for missing in 0..2 {
+            lisa.send("POST", "/abc/k?uploads", &both[missing..=missing], b"")
+                .expect_error(403, "AccessDenied");
+        }
+        let id = lisa.send("POST", "/abc/k?uploads", &both, b"").expect(200).element("UploadId").unwrap();
+        let part = lisa.put(&format!("/abc/k?partNumber=1&uploadId={id}"), b"part").expect(200);
+        let etag = part.header("etag").unwrap().to_owned();
+        lisa.put("/abc/k?partNumber=1&uploadId=none", b"part").expect_error(403, "AccessDenied");
+        let body = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        lisa.post(&format!("/abc/k?uploadId={id}"), body.as_bytes()).expect(200);
+        assert_eq!(server.get("/abc/k").expect(200).text(), "part");
+    });
+}
+
+#[test]
+fn locks_and_tags_are_shown_to_who_may_ask_for_them() {
+    for_each_backend(|server| {
+        server.send("PUT", "/abc", &[("x-amz-bucket-object-lock-enabled", "true")], b"").expect(200);
+        let digest = s3pail::codec::base64(&s3pail::codec::digest::md5(b"x"));
+        let fields = [
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
+            ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z"),
+            ("x-amz-object-lock-legal-hold", "ON"),
+            ("x-amz-tagging", "a=b"),
+            ("content-md5", &*digest),
+        ];
+        server.send("PUT", "/abc/k", &fields, b"x").expect(200);
+        let shown = |client: &Client| {
+            let reply = client.head("/abc/k").expect(200);
+            ["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold"]
+                .map(|name| reply.header(name).is_some())
+                .into_iter()
+                .chain([reply.header("x-amz-tagging-count").is_some()])
+                .collect::<Vec<_>>()
+        };
+        let read = allow("s3:GetObject", "abc/*");
+        for (action, expected) in [
+            ("s3:GetObject", [false; 4]),
+            ("s3:GetObjectRetention", [true, true, false, false]),
+            ("s3:GetObjectLegalHold", [false, false, true, false]),
+            ("s3:GetObjectTagging", [false, false, false, true]),
+        ] {
+            put_policy(server, &[&read, &allow(action, "abc/*")]);
+            assert_eq!(shown(&server.as_lisa()), expected, "{action}");
+            assert_eq!(shown(server), [true; 4], "{action}");
+        }
+        // The lock must not outlive the test's clean-up.
+        let hold = b"<LegalHold><Status>OFF</Status></LegalHold>";
+        let digest = s3pail::codec::base64(&s3pail::codec::digest::md5(hold));
+        server.send("PUT", "/abc/k?legal-hold", &[("content-md5", &digest)], hold).expect(200);
+    });
+}
+
+#[test]
+fn who_compares_an_etag_must_be_allowed_to_read() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let etag = server.put("/abc/k", b"x").expect(200).header("etag").unwrap().to_owned();
+        let lisa = server.as_lisa();
+        let write = [allow("s3:PutObject", "abc/*"), allow("s3:DeleteObject", "abc/*")];
+        put_policy(server, &[&write[0], &write[1]]);
+        for method in ["PUT", "DELETE"] {
+            with(&lisa, method, "/abc/k", "if-match", &etag).expect_error(403, "AccessDenied");
+            with(&lisa, method, "/abc/none", "if-match", &etag).expect_error(403, "AccessDenied");
+        }
+        with(&lisa, "PUT", "/abc/new", "if-none-match", "*").expect(200);
+        put_policy(server, &[&write[0], &write[1], &allow("s3:GetObject", "abc/*")]);
+        with(&lisa, "DELETE", "/abc/k", "if-match", "\"other\"").expect_error(412, "PreconditionFailed");
+        with(&lisa, "DELETE", "/abc/k", "if-match", &etag).expect(204);
+    });
+}
+
+#[test]
+fn conditions_of_a_multi_delete_stand_in_its_entries() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let etag = server.put("/abc/a", b"x").expect(200).header("etag").unwrap().to_owned();
+        server.put("/abc/b", b"x").expect(200);
+        let conditional = r#"{"Null": {"s3:if-match": "false"}}"#;
+        put_policy(
+            server,
+            &[&allow_if("s3:DeleteObject", "abc/*", conditional), &allow("s3:GetObject", "abc/*")],
+        );
+        let body = format!(
+            "<Delete><Object><Key>a</Key><ETag>{etag}</ETag></Object><Object><Key>b</Key></Object></Delete>"
+        );
+        let digest = s3pail::codec::base64(&s3pail::codec::digest::md5(body.as_bytes()));
+        // A header of the request speaks for none of them.
+        let fields = [("content-md5", &*digest), ("if-match", "*")];
+        let reply = server.as_lisa().send("POST", "/abc?delete", &fields, body.as_bytes()).expect(200);
+        assert_eq!(reply.elements("Key"), ["a", "b"]);
+        assert_eq!(reply.elements("Code"), ["AccessDenied"]);
+        server.get("/abc/a").expect(404);
+        server.get("/abc/b").expect(200);
     });
 }
 

@@ -343,5 +343,5 @@ fn only_who_may_ask_for_the_state_may_run_the_rules() {
     let server = TestServer::start("memory", config, None);
     server.anonymous().post("/_/lifecycle/run", b"").expect(403);
     let server = TestServer::memory();
-    server.anonymous().get("/_/lifecycle/run").expect(404);
+    server.anonymous().get("/_/lifecycle/run").expect_error(405, "MethodNotAllowed");
 }

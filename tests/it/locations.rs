@@ -21,12 +21,17 @@ pub fn location(kind: &str, details: Value) -> Location {
 
 /// A server whose data backend is `multiple`: `us-east-1` in files, beside `mem` and `other`.
 pub fn multiple(locations: &[(&str, Location)]) -> TestServer {
+    multiple_of(Config::in_memory(), locations)
+}
+
+/// The same, with further settings.
+pub fn multiple_of(config: Config, locations: &[(&str, Location)]) -> TestServer {
     let folder = Folder::new();
     let mut config = Config {
         data: Backend::Multiple,
         data_path: folder.0.join("data"),
         sync: s3pail::storage::SyncMode::None,
-        ..Config::in_memory()
+        ..config
     };
     for (name, location) in locations {
         config.locations.insert((*name).to_owned(), location.clone());
@@ -42,7 +47,7 @@ fn stored(blobs: &Arc<dyn BlobStore>) -> usize {
 }
 
 /// How many bodies are in memory and in files.
-fn bodies(server: &TestServer) -> (usize, usize) {
+pub fn bodies(server: &TestServer) -> (usize, usize) {
     let locations = &server.service().locations;
     (stored(&locations["mem"]), stored(&locations["us-east-1"]))
 }
@@ -251,7 +256,7 @@ fn health_has_an_entry_for_each_location() {
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
         let name = match server.backend {
             "memory" => "mem",
-            "file" => "file",
+            "file" | "data_daemon" => "file",
             _ => "us-east-1",
         };
         assert_eq!(body[name]["code"], 200, "{body}");

@@ -65,12 +65,11 @@ fn a_configuration_is_put_given_back_and_ended() {
 }
 
 #[test]
-fn a_target_must_exist_be_the_owners_and_let_logs_in() {
+fn a_target_must_exist_and_be_the_owners() {
     for_each_backend(|server| {
         let bucket = server.bucket("abc");
-        server.bucket("closed");
         server.as_lisa().send("PUT", "/of-lisa", &[("x-amz-acl", "log-delivery-write")], b"").expect(200);
-        for target in ["missing", "A_b", "closed", "of-lisa"] {
+        for target in ["missing", "A_b", "of-lisa"] {
             put_logging(server, &bucket, &enabled(target, "", ""))
                 .expect_error(400, "InvalidTargetBucketForLogging");
         }
@@ -79,6 +78,88 @@ fn a_target_must_exist_be_the_owners_and_let_logs_in() {
         put_logging(server, &bucket, &enabled("elsewhere", "", ""))
             .expect_error(403, "CrossLocationLoggingProhibitted");
         put_logging(server, &bucket, "<LoggingEnabled/>").expect_error(400, "MalformedXML");
+    });
+}
+
+#[test]
+fn a_target_may_be_opened_after_it_is_named() {
+    for_each_backend(|server| {
+        let bucket = server.bucket("abc");
+        server.bucket("logs");
+        put_logging(server, &bucket, &enabled("logs", "log/", "")).expect(200);
+        server.send("PUT", "/logs?acl", &[("x-amz-acl", "log-delivery-write")], b"").expect(200);
+        server.get("/abc").expect(200);
+        wait_for_line(server, "log/", &["REST.GET.BUCKET"]);
+    });
+}
+
+#[test]
+fn a_target_without_lists_takes_no_grants() {
+    let server = TestServer::memory();
+    let bucket = server.bucket("abc");
+    let enforced = [("x-amz-object-ownership", "BucketOwnerEnforced")];
+    server.send("PUT", "/logs", &enforced, b"").expect(200);
+    let grants = "<TargetGrants><Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"Group\"><URI>http://acs.amazonaws.com/groups/s3/LogDelivery</URI></Grantee><Permission>READ_ACP</Permission></Grant></TargetGrants>";
+    put_logging(&server, &bucket, &enabled("logs", "", grants))
+        .expect_error(400, "AccessControlListNotSupported");
+    put_logging(&server, &bucket, &enabled("logs", "", "")).expect(200);
+    server.delete("/logs?ownershipControls").expect(204);
+    put_logging(&server, &bucket, &enabled("logs", "", grants)).expect(200);
+    assert!(server.get("/abc?logging").expect(200).text().contains(grants));
+}
+
+#[test]
+fn a_request_may_leave_more_lines_than_its_own() {
+    for_each_backend(|server| {
+        let bucket = server.bucket("abc");
+        server.bucket("def");
+        log_bucket(server, "logs");
+        put_logging(server, &bucket, &enabled("logs", "log/", "")).expect(200);
+        server.put("/abc/a%20b", b"hello").expect(200);
+        server.put("/abc/shut", b"hello").expect(200);
+        let copy = [("x-amz-copy-source", "/abc/a%20b")];
+        server.send("PUT", "/def/copy", &copy, b"").expect(200);
+        wait_for_line(
+            server,
+            "log/",
+            &[" REST.COPY.OBJECT_GET a%20b \"-\" 200 - - 5 ", " SigV4 - AuthHeader "],
+        );
+        server.as_lisa().put("/of-lisa", b"").expect(200);
+        server.as_lisa().send("PUT", "/of-lisa/copy", &copy, b"").expect(403);
+        wait_for_line(server, "log/", &[" REST.COPY.OBJECT_GET a%20b \"-\" 403 AccessDenied - - "]);
+        let deny = br#"{"Statement": {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": "arn:aws:s3:::abc/shut"}}"#;
+        server.put("/abc?policy", deny).expect(204);
+        let body =
+            b"<Delete><Quiet>true</Quiet><Object><Key>a b</Key></Object><Object><Key>shut</Key></Object></Delete>";
+        let digest = s3pail::codec::base64(&s3pail::codec::digest::md5(body));
+        server.send("POST", "/abc?delete", &[("content-md5", &digest)], body).expect(200);
+        let line = wait_for_line(server, "log/", &[" BATCH.DELETE.OBJECT a%20b \"-\" 204 - - 5 "]);
+        let id = line.split(' ').nth(6).unwrap();
+        wait_for_line(server, "log/", &[id, " BATCH.DELETE.OBJECT shut \"-\" 403 AccessDenied - - "]);
+        wait_for_line(server, "log/", &[id, " REST.POST.MULTI_OBJECT_DELETE - "]);
+    });
+}
+
+#[test]
+fn a_line_says_whether_a_list_of_grants_was_needed() {
+    for_each_backend(|server| {
+        let bucket = server.bucket("abc");
+        log_bucket(server, "logs");
+        put_logging(server, &bucket, &enabled("logs", "log/", "")).expect(200);
+        for key in ["open", "shut"] {
+            server.send("PUT", &format!("/abc/{key}"), &[("x-amz-acl", "public-read")], b"x").expect(200);
+        }
+        server.get("/abc/open").expect(200);
+        let owners = wait_for_line(server, "log/", &["REST.GET.OBJECT open "]);
+        assert!(owners.ends_with(" - - - -"), "{owners}");
+        server.anonymous().get("/abc/open").expect(200);
+        let granted = wait_for_line(server, "log/", &["127.0.0.1 - ", "REST.GET.OBJECT open "]);
+        assert!(granted.ends_with(" - - Yes -"), "{granted}");
+        let allow = br#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::abc/*"}}"#;
+        server.put("/abc?policy", allow).expect(204);
+        server.anonymous().get("/abc/shut").expect(200);
+        let allowed = wait_for_line(server, "log/", &["127.0.0.1 - ", "REST.GET.OBJECT shut "]);
+        assert!(allowed.ends_with(" - - - -"), "{allowed}");
     });
 }
 
@@ -98,13 +179,23 @@ fn a_policy_can_let_logs_in_for_one_source() {
             server.put("/logs?policy", policy.as_bytes()).expect(204);
         };
         policy("log/*", "abc");
-        put_logging(server, &other, &enabled("logs", "log/", ""))
-            .expect_error(400, "InvalidTargetBucketForLogging");
-        put_logging(server, &bucket, &enabled("logs", "elsewhere/", ""))
-            .expect_error(400, "InvalidTargetBucketForLogging");
         put_logging(server, &bucket, &enabled("logs", "log/", "")).expect(200);
         server.get("/abc").expect(200);
         wait_for_line(server, "log/", &["REST.GET.BUCKET"]);
+        let dropped = || {
+            let reply = server.anonymous().post("/_/logging/deliver", b"").expect(200);
+            serde_json::from_slice::<Value>(&reply.body).unwrap()["dropped"].as_u64().unwrap()
+        };
+        put_logging(server, &bucket, &enabled("logs", "elsewhere/", "")).expect(200);
+        server.get("/abc").expect(200);
+        wait_until("lines under another prefix are dropped", || dropped() >= 1);
+        put_logging(server, &bucket, "").expect(200);
+        let before = dropped();
+        put_logging(server, &other, &enabled("logs", "log/", "")).expect(200);
+        server.get("/other").expect(200);
+        wait_until("lines of another bucket are dropped", || dropped() > before);
+        let keys = server.get("/logs?list-type=2").expect(200).elements("Key");
+        assert!(keys.iter().all(|key| key.starts_with("log/")), "{keys:?}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Uploads in parts.
 
-use crate::harness::{Reply, TestServer, for_each_backend};
+use crate::harness::{Reply, TestServer, for_each_backend, wait_until};
 use s3pail::codec::digest::md5;
 use s3pail::codec::hex;
 
@@ -141,6 +141,42 @@ fn a_part_is_copied_from_a_range_of_an_object() {
 }
 
 /// DL-03, CC-04: whoever races, either the completions win or the abort, and the object is whole.
+#[test]
+fn a_conditional_completion_speaks_of_the_whole_time_of_the_upload() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let conditional = |id: &str, etag: &str, name: &str, value: &str| {
+            let body = format!(
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+            );
+            server.send("POST", &format!("/abc/k?uploadId={id}"), &[(name, value)], body.as_bytes())
+        };
+        // The object was there, and was deleted meanwhile.
+        server.put("/abc/k", b"x").expect(200);
+        let id = create(server, "/abc/k");
+        let part = upload(server, "/abc/k", &id, 1, b"part");
+        conditional(&id, &part, "if-none-match", "*").expect_error(412, "PreconditionFailed");
+        server.delete("/abc/k").expect(204);
+        conditional(&id, &part, "if-none-match", "*").expect_error(409, "ConditionalRequestConflict");
+        let id = create(server, "/abc/k");
+        let part = upload(server, "/abc/k", &id, 1, b"part");
+        conditional(&id, &part, "if-match", "\"other\"").expect_error(404, "NoSuchKey");
+        conditional(&id, &part, "if-none-match", "*").expect(200);
+        // The object matches, but was written meanwhile.
+        let id = create(server, "/abc/k");
+        let part = upload(server, "/abc/k", &id, 1, b"part");
+        let clock = &server.service().clock;
+        let created = clock.now();
+        wait_until("the clock moves on", || clock.now() > created);
+        let etag = server.put("/abc/k", b"x").expect(200).header("etag").unwrap().to_owned();
+        conditional(&id, &part, "if-match", "\"other\"").expect_error(412, "PreconditionFailed");
+        conditional(&id, &part, "if-match", &etag).expect_error(409, "ConditionalRequestConflict");
+        let id = create(server, "/abc/k");
+        let part = upload(server, "/abc/k", &id, 1, b"part");
+        conditional(&id, &part, "if-match", &etag).expect(200);
+    });
+}
+
 #[test]
 fn completions_and_an_abort_never_both_win() {
     for_each_backend(|server| {

@@ -1,6 +1,6 @@
 //! Website endpoints: pages, redirects and errors, for whoever comes by.
 
-use crate::harness::{Reply, TestServer, for_each_backend};
+use crate::harness::{Reply, TestServer, for_each_backend, wait_until};
 use s3pail::config::Config;
 
 const HOST: &str = "s3-website.test";
@@ -152,4 +152,26 @@ fn rules_and_objects_redirect() {
     assert_eq!(get(&server, "/a/b?c").expect(301).header("location"), Some("http://other/a/b"));
     // Reading through the API is not redirected.
     server.get("/site/page").expect(200);
+}
+
+#[test]
+fn visits_are_in_the_access_log_as_such() {
+    let server = start();
+    server.bucket("site");
+    configure(&server, &format!("{INDEX}{ERROR}")).expect(200);
+    put_public(&server, "index.html", "hello");
+    server.send("PUT", "/logs", &[("x-amz-acl", "log-delivery-write")], b"").expect(200);
+    let logging = b"<BucketLoggingStatus><LoggingEnabled><TargetBucket>logs</TargetBucket><TargetPrefix/></LoggingEnabled></BucketLoggingStatus>";
+    server.put("/site?logging", logging).expect(200);
+    get(&server, "/").expect(200);
+    wait_until("a line of the visit", || {
+        server.anonymous().post("/_/logging/deliver", b"").expect(200);
+        let keys = server.get("/logs?list-type=2").expect(200).elements("Key");
+        keys.iter().any(|key| {
+            let text = server.get(&format!("/logs/{key}")).expect(200).text();
+            text.lines().any(|line| {
+                line.contains(" - ") && line.contains(" WEBSITE.GET.OBJECT - \"GET / HTTP/1.1\" 200 ")
+            })
+        })
+    });
 }

@@ -24,6 +24,40 @@ pub struct Action {
     pub resource: Resource,
 }
 
+/// Keys that only a listing has.
+const LISTING_KEYS: [&str; 3] = ["s3:delimiter", "s3:max-keys", "s3:prefix"];
+
+/// Keys that only actions on objects have. What follows a `/` is left out.
+const OBJECT_KEYS: [&str; 12] = [
+    "s3:existingobjecttag",
+    "s3:if-match",
+    "s3:if-none-match",
+    "s3:requestobjecttag",
+    "s3:requestobjecttagkeys",
+    "s3:versionid",
+    "s3:x-amz-copy-source",
+    "s3:x-amz-metadata-directive",
+    "s3:x-amz-server-side-encryption",
+    "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    "s3:x-amz-server-side-encryption-customer-algorithm",
+    "s3:x-amz-storage-class",
+];
+
+impl Action {
+    /// Whether a request for the action can have a condition key. Of the keys of S3 only those are told
+    /// apart that belong to listings or to objects.
+    pub fn takes(&self, key: &str) -> bool {
+        let name = key.split_once('/').map_or(key, |(name, _)| name);
+        match self.resource {
+            Resource::Object => !LISTING_KEYS.contains(&name),
+            Resource::Bucket if self.name.starts_with("List") => !OBJECT_KEYS.contains(&name),
+            Resource::Bucket | Resource::Service => {
+                !LISTING_KEYS.contains(&name) && !OBJECT_KEYS.contains(&name)
+            }
+        }
+    }
+}
+
 const fn bucket(name: &'static str) -> Action {
     Action { name, resource: Resource::Bucket }
 }

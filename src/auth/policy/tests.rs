@@ -551,6 +551,37 @@ fn mutated_policies_never_panic_and_a_denial_never_allows_more() {
 }
 
 #[test]
+fn conditions_must_be_about_what_the_actions_have() {
+    let cases = [
+        (r#""s3:ListBucket""#, "s3:prefix", true),
+        (r#""s3:ListBucketVersions""#, "s3:max-keys", true),
+        (r#""s3:List*""#, "s3:delimiter", true),
+        (r#""s3:*""#, "s3:prefix", true),
+        (r#""s3:GetObject""#, "s3:prefix", false),
+        (r#"["s3:ListBucket", "s3:GetObject"]"#, "s3:prefix", false),
+        (r#""s3:GetBucketAcl""#, "s3:max-keys", false),
+        (r#""s3:ListBucket""#, "s3:ExistingObjectTag/a", false),
+        (r#""s3:GetObject""#, "s3:ExistingObjectTag/a", true),
+        (r#""s3:Put*""#, "s3:x-amz-server-side-encryption", true),
+        (r#""s3:PutBucketAcl""#, "s3:x-amz-storage-class", false),
+        (r#""s3:PutBucketAcl""#, "s3:x-amz-acl", true),
+        (r#""s3:GetBucketAcl""#, "aws:SourceVpc", true),
+    ];
+    for (action, key, fits) in cases {
+        let condition = format!(r#"{{"StringEquals": {{"{key}": "1"}}}}"#);
+        let condition = if key == "s3:max-keys" { condition.replace("String", "Numeric") } else { condition };
+        let document = document(&statement(&[("Action", action), ("Condition", &condition)]));
+        match fits {
+            true => drop(parse(&document).expect(&document)),
+            false => assert_eq!(
+                refusal(&document),
+                "Conditions do not apply to combination of actions and resources in statement"
+            ),
+        }
+    }
+}
+
+#[test]
 fn every_action_stands_once() {
     for (index, name) in action::LOWER.iter().enumerate() {
         assert!(!action::LOWER[..index].contains(name), "{name} stands twice");

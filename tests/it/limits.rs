@@ -1,0 +1,165 @@
+//! Sizes: what is just small enough is taken, and what is one past is refused with S3's code.
+
+use crate::harness::{TestServer, for_each_backend};
+use s3pail::model::multipart::PartRecord;
+use s3pail::model::{SortedId, keys};
+use s3pail::storage::Batch;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+const PUT_BYTES_MAX: u64 = 5 << 30;
+
+/// Declares a body of this length without sending it. The first bytes of the answer.
+fn declare(server: &TestServer, target: &str, length: u64) -> String {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
+    let head = format!(
+        "PUT {target} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = vec![0; 2048];
+    let mut read = 0;
+    while !answer[..read].ends_with(b"\r\n\r\n") && !answer[..read].ends_with(b"</Error>") {
+        let count = stream.read(&mut answer[read..]).unwrap();
+        if count == 0 {
+            break;
+        }
+        read += count;
+    }
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[test]
+fn a_body_may_be_declared_up_to_five_gibibytes() {
+    for_each_backend(|server| {
+        server.send("PUT", "/abc", &[("x-amz-acl", "public-read-write")], b"").expect(200);
+        let taken = declare(server, "/abc/k", PUT_BYTES_MAX);
+        assert!(taken.starts_with("HTTP/1.1 100"), "{taken}");
+        let refused = declare(server, "/abc/k", PUT_BYTES_MAX + 1);
+        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+        server.get("/abc/k").expect_error(404, "NoSuchKey");
+    });
+}
+
+/// Begins an upload and gives it parts of declared sizes that have no bytes.
+fn upload_of(server: &TestServer, parts: u16, bytes_each: u64) -> (String, String) {
+    let begun = server.post("/abc/k?uploads", b"").expect(200);
+    let id = begun.element("UploadId").unwrap();
+    let etag = "0123456789abcdef0123456789abcdef".to_owned();
+    let part = PartRecord {
+        modified_ms: 1,
+        size: bytes_each,
+        etag: etag.clone(),
+        checksum: None,
+        pieces: Vec::new(),
+    };
+    let stored = part.encode();
+    let mut batch = Batch::new();
+    for number in 1..=parts {
+        batch.put(keys::part(SortedId::parse(&id).unwrap(), number), stored.clone());
+    }
+    server.service().meta.commit(batch).unwrap();
+    let listed: String = (1..=parts)
+        .map(|number| format!("<Part><PartNumber>{number}</PartNumber><ETag>\"{etag}\"</ETag></Part>"))
+        .collect();
+    (id, format!("<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"))
+}
+
+#[test]
+fn an_upload_has_ten_thousand_parts_and_fifty_terabytes() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let (id, list) = upload_of(server, 10_000, 5_000_000_000);
+        let page = server.get(&format!("/abc/k?uploadId={id}&part-number-marker=9000")).expect(200);
+        assert_eq!(page.elements("PartNumber").last().map(String::as_str), Some("10000"));
+        server
+            .put(&format!("/abc/k?partNumber=10001&uploadId={id}"), b"x")
+            .expect_error(400, "InvalidArgument");
+        server.put(&format!("/abc/k?partNumber=0&uploadId={id}"), b"x").expect_error(400, "InvalidArgument");
+        server.post(&format!("/abc/k?uploadId={id}"), list.as_bytes()).expect(200);
+        let head = server.head("/abc/k?partNumber=10000").expect(206);
+        assert_eq!(head.header("x-amz-mp-parts-count"), Some("10000"));
+        assert_eq!(head.header("content-length"), Some("5000000000"));
+        let range = "bytes 49995000000000-49999999999999/50000000000000";
+        assert_eq!(head.header("content-range"), Some(range));
+        server.delete("/abc/k").expect(204);
+        let (id, list) = upload_of(server, 10_000, 5_000_000_001);
+        let target = format!("/abc/k?uploadId={id}");
+        server.post(&target, list.as_bytes()).expect_error(400, "EntityTooLarge");
+        let past = list.replace(
+            "</CompleteMultipartUpload>",
+            "<Part><PartNumber>10001</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>",
+        );
+        let refused = server.post(&target, past.as_bytes());
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        server.head("/abc/k").expect(404);
+    });
+}
+
+#[test]
+fn keys_have_at_most_1024_bytes_whatever_their_characters() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let fits = ["k".repeat(1024), "%C3%A9".repeat(512)];
+        for key in &fits {
+            server.put(&format!("/abc/{key}"), b"x").expect(200);
+            server.get(&format!("/abc/{key}")).expect(200);
+        }
+        for key in ["k".repeat(1025), format!("{}k", fits[1])] {
+            for method in ["PUT", "GET", "DELETE"] {
+                let reply = server.send(method, &format!("/abc/{key}"), &[], b"");
+                reply.expect_error(400, "KeyTooLongError");
+            }
+            server.post(&format!("/abc/{key}?uploads"), b"").expect_error(400, "KeyTooLongError");
+            let copy = [("x-amz-copy-source", format!("abc/{}", fits[0]))];
+            let copy = copy.each_ref().map(|(name, value)| (*name, value.as_str()));
+            server.send("PUT", &format!("/abc/{key}"), &copy, b"").expect_error(400, "KeyTooLongError");
+        }
+    });
+}
+
+#[test]
+fn metadata_has_at_most_two_kibibytes() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        // Names and values count, `x-amz-meta-` does not.
+        for (length, status) in [(2 * 1024 - 2, 200), (2 * 1024 - 1, 400)] {
+            let (first, second) = ("v".repeat(1_000), "v".repeat(length - 1_000));
+            let fields = [("x-amz-meta-a", first.as_str()), ("x-amz-meta-b", second.as_str())];
+            let copy = [
+                fields[0],
+                fields[1],
+                ("x-amz-copy-source", "abc/s"),
+                ("x-amz-metadata-directive", "REPLACE"),
+            ];
+            server.put("/abc/s", b"x").expect(200);
+            for reply in [
+                server.send("PUT", "/abc/k", &fields, b"x"),
+                server.send("POST", "/abc/k?uploads", &fields, b""),
+                server.send("PUT", "/abc/k", &copy, b""),
+            ] {
+                let reply = reply.expect(status);
+                if status == 400 {
+                    reply.expect_error(400, "MetadataTooLarge");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn an_object_has_at_most_ten_tags() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let tags = |count: usize| (0..count).map(|at| format!("k{at}=v")).collect::<Vec<_>>().join("&");
+        server.send("PUT", "/abc/k", &[("x-amz-tagging", &tags(10))], b"x").expect(200);
+        assert_eq!(server.head("/abc/k").header("x-amz-tagging-count"), Some("10"));
+        server.send("PUT", "/abc/k", &[("x-amz-tagging", &tags(11))], b"y").expect_error(400, "BadRequest");
+        let (name, value) = ("n".repeat(128), "v".repeat(256));
+        server.send("PUT", "/abc/k", &[("x-amz-tagging", &format!("{name}={value}"))], b"x").expect(200);
+        for tag in [format!("{name}n=v"), format!("n={value}v")] {
+            server.send("PUT", "/abc/k", &[("x-amz-tagging", &tag)], b"y").expect_error(400, "InvalidTag");
+        }
+        assert_eq!(server.get("/abc/k").body, b"x");
+    });
+}
