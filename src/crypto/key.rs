@@ -1,9 +1,8 @@
 //! A 256-bit key, and the three things that are done with one: deriving, wrapping, sealing.
 
 use crate::codec::{base64, random, unbase64};
-use hmac::{Hmac, Mac};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
-use sha2::Sha256;
+use ring::hmac;
 use std::fmt;
 
 /// The length of every key in bytes.
@@ -36,12 +35,12 @@ impl Key {
     /// The HMAC-SHA256 under this key of a purpose and what is particular to the case. Purposes are
     /// constants of this program, none of which is the beginning of another.
     pub fn mac(&self, purpose: &'static str, bytes: &[u8]) -> [u8; 32] {
-        let mut mac =
-            <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let mut mac = hmac::Context::with_key(&key);
         mac.update(purpose.as_bytes());
         mac.update(&[0]);
         mac.update(bytes);
-        mac.finalize().into_bytes().into()
+        mac.sign().as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
     }
 
     /// A key for one purpose, which tells nothing of this one.
