@@ -10,7 +10,7 @@ use crate::http::engine::Options;
 use crate::housekeeping::{self, Sweep};
 #[cfg(not(feature = "tiny-http"))]
 use crate::http::engine as http_engine;
-use crate::http::limits::Limits;
+use crate::http::limits::{self, Limits};
 #[cfg(feature = "tiny-http")]
 use crate::http::tiny as http_engine;
 use crate::lifecycle;
@@ -57,12 +57,11 @@ impl Server {
             return Err("certFilePaths: this build cannot serve HTTPS yet".to_owned());
         }
         let listeners = bind(&config.listen)?;
-        let workers = config.workers;
+        let options = Options { workers: config.workers, limits: limits(&config)? };
         let stores = Stores::open(&config)?;
         let sweep = stores.sweep_after_crash(&log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
-        let options = Options { workers, limits: Limits::default() };
         let engine = http_engine::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
@@ -104,6 +103,17 @@ impl Server {
         let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
     }
+}
+
+fn limits(config: &Config) -> Result<Limits, String> {
+    let open_files = limits::open_files_max();
+    Limits::with_connections(config.connections, open_files).map_err(|fit| {
+        let asked = config.connections.unwrap_or_default();
+        format!(
+            "--connections: {asked} is too many where a process may have {open_files} open files (ulimit -n); \
+             allowed: at most {fit}"
+        )
+    })
 }
 
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {

@@ -16,6 +16,7 @@ use super::head::{Head, HeadScan, parse};
 use super::incoming::{Incoming, READ_SLICE, Rest, Wire, discard, is_timeout};
 use super::input::Input;
 use super::limits::Limits;
+use super::relief::Relief;
 use super::reply::{DateCache, Terms, send};
 use super::{Body, Handler, Method, Refusal, Request, Response};
 
@@ -31,8 +32,10 @@ pub struct Site {
     pub handler: Arc<dyn Handler>,
     /// The limits.
     pub limits: Limits,
-    /// Worker threads.
+    /// Worker threads that do not wait for a client.
     pub workers: usize,
+    /// What makes it so.
+    pub relief: Relief,
     /// Workers that attend no connection.
     pub free: AtomicUsize,
     /// Connections that wait for a worker.
@@ -323,7 +326,7 @@ impl Connection {
 }
 
 fn wire<'a>(stream: &'a TcpStream, site: &'a Site) -> Wire<'a> {
-    Wire { stream, limits: &site.limits, abandoned: &site.abandoned }
+    Wire { stream, limits: &site.limits, abandoned: &site.abandoned, relief: &site.relief }
 }
 
 fn request<'a>(head: Head, peer: SocketAddr, incoming: &'a mut Incoming<'_>) -> Request<'a> {

@@ -66,6 +66,11 @@ impl Server {
         Server { child, start_line }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the end; the exit code and what was written to standard error.
     fn wait(mut self) -> (Option<i32>, String) {
         let status = wait(&mut self.child);

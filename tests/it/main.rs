@@ -4,16 +4,19 @@
 // Clippy knows test functions, but not the functions that they share.
 #![allow(clippy::unwrap_used)]
 
+mod echo; // the engine alone, and a client on a raw socket
 mod harness; // a server per backend and a signing client
 mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
+mod bad_input; // the table of bad input, and what happened to other servers
 mod bucket; // create, list, head, delete
 mod config; // what starts, what does not, and what it says
 mod cors; // what a page of another origin may see
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
+mod limits; // each limit of the engine, at the limit and one past it
 mod list; // pages, prefixes, delimiters, markers
 mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
@@ -29,6 +32,7 @@ mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
+mod smuggling; // requests that two servers could read differently
 mod sproxyd; // a RING as a location, and its failures
 mod statistics; // requests and failures, counted in Redis
 mod storage; // the conformance suite of the backends
