@@ -267,6 +267,7 @@ fn second_opinion(
     decision
 }
 
+/// SE-49 among all the rest.
 #[test]
 fn a_second_evaluator_agrees_with_the_first() {
     let seed = match std::env::var("S3PAIL_SEED") {

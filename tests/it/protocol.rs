@@ -217,7 +217,7 @@ fn requests_behind_a_stalled_answer_wait() {
 
 // Request lines and headers.
 
-/// BI-033 to BI-049.
+/// BI-025, BI-032 to BI-049.
 #[test]
 fn malformed_request_lines_are_answered_and_closed() {
     let server = Server::start();

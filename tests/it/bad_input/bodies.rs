@@ -117,7 +117,7 @@ fn deletion(keys: &[&str]) -> String {
     format!("<Delete>{objects}</Delete>")
 }
 
-/// BI-209 to BI-211.
+/// BI-209 to BI-211, SE-54.
 #[test]
 fn deletions_of_many_are_counted_and_checked() {
     let scene = Scene::new();
@@ -191,6 +191,28 @@ fn wrong_completions_leave_the_upload_open() {
     // BI-231: S3 deletes a bucket whose only content is an upload; one with an object stays.
     scene.server.delete("/shut").expect_error(409, "BucketNotEmpty");
     scene.is_unharmed("BI-231");
+}
+
+/// BI-213: one of two completions at once makes the object; the other finds it made or the upload gone.
+#[test]
+fn two_completions_at_once_make_one_object() {
+    let scene = Scene::new();
+    let part = scene.server.put(&format!("/shut/up?partNumber=1&uploadId={}", scene.upload), b"part");
+    let etag = part.expect(200).header("etag").unwrap().to_owned();
+    let body = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>\
+         </CompleteMultipartUpload>"
+    );
+    let target = format!("/shut/up?uploadId={}", scene.upload);
+    let complete = || scene.server.post(&target, body.as_bytes()).status;
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(complete)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(statuses.contains(&200), "BI-213 {statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 404, 409].contains(status)), "BI-213 {statuses:?}");
+    assert_eq!(scene.server.get("/shut/up").expect(200).body, b"part", "BI-213");
+    scene.lives("BI-213");
 }
 
 /// BI-214 to BI-221, SE-36, SE-43, SE-75, SE-88, SE-100.
@@ -284,7 +306,7 @@ fn a_policy_full_of_wildcards_is_evaluated_in_no_time() {
     scene.is_unharmed("SE-100");
 }
 
-/// BI-222 to BI-229, BI-233, SE-64, SE-65, SE-84.
+/// BI-222 to BI-225, BI-227 to BI-229, BI-233, SE-27, SE-28, SE-64, SE-65, SE-84.
 #[test]
 fn copies_and_headers_that_make_no_sense_are_refused() {
     let scene = Scene::new();

@@ -225,3 +225,23 @@ fn tokens_and_floods_of_bad_signatures_open_nothing() {
     }
     scene.is_unharmed("BI-190");
 }
+
+/// BI-180: a body that is not signed is taken over plain HTTP too, as S3 takes it.
+#[test]
+fn an_unsigned_payload_is_accepted() {
+    let scene = Scene::new();
+    let mut headers = Headers::new();
+    headers.push("host", &scene.server.address().to_string());
+    let head = Head { method: Method::Put, path: "/shut/new", query: "", headers: &headers };
+    let fields = BART.sign(now(), &head, "UNSIGNED-PAYLOAD").fields;
+    let mut request = format!(
+        "PUT /shut/new HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: 3\r\n",
+        scene.server.address()
+    );
+    for (name, value) in &fields {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    scene.server.raw(format!("{request}\r\nabc").as_bytes(), false).expect(200);
+    assert_eq!(scene.server.get("/shut/new").text(), "abc", "BI-180");
+    scene.lives("BI-180");
+}

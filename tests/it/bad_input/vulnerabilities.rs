@@ -145,10 +145,10 @@ fn writing_objects_does_not_allow_to_write_settings() {
         scene.is_unharmed("SE-36");
     }
     for query in ["acl", "tagging", "retention", "legal-hold"] {
-        // Tags are looked at before the decision, which may depend on them.
+        // What may be decisive in the body is looked at before the decision.
         let body = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
         let reply = lisa.put(&format!("/shut/k?{query}"), body.as_bytes());
-        assert_eq!(reply.status, 403, "SE-36 {query}: {}", reply.text());
+        assert!([400, 403].contains(&reply.status), "SE-36 {query}: {}", reply.text());
         scene.is_unharmed("SE-36");
     }
     lisa.delete("/shut/k").expect_error(403, "AccessDenied");
