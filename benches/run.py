@@ -71,11 +71,12 @@ def main():
         results["startup"] = {backend: startup(load, args, backend) for backend in ("file", "mem")}
         results["load"] = compare(load, args, scratch)
         results["big"] = big(load, args, scratch)
+        results["hops"] = hops(load, args, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
-    failures = sum(line["failures"] for line in results["load"])
+    failures = sum(line["failures"] for line in results["load"] + results["hops"])
     return 1 if failures else 0
 
 
@@ -174,6 +175,64 @@ def big(load, args, scratch):
     return result
 
 
+def hops(load, args, scratch):
+    """What it costs when bodies lie with a second process on loopback: a data daemon, another S3 store."""
+    servers, results = [], []
+    quiet = ["--log-level", "warn"]
+    try:
+        direct = S3pail(args.binary, "file", scratch / "hop-direct", quiet)
+        servers.append(direct)
+        daemon = S3pail(args.binary, "file", scratch / "hop-daemon", [*quiet, "--role", "data"])
+        servers.append(daemon)
+        far = S3pail(args.binary, "file", scratch / "hop-far", quiet)
+        servers.append(far)
+        near = through_daemon(args, scratch, daemon, quiet)
+        servers.append(near)
+        for size in (args.size, 64 << 10):
+            print(f"bodies with a data daemon: {size} byte objects, as above; ratios are to {direct.name}", flush=True)
+            results += versus(load, args, direct, near, ["--size", size, "--connections", args.connections])
+        # Its first run makes the bucket.
+        run_load([load, "compare", "--size", 1, "--objects", 1, "--connections", 1, "--seconds", 0.1, "--rounds", 1,
+                  "--target", far.as_target()])
+        upstream = through_s3(args, scratch, far, quiet)
+        servers.append(upstream)
+        print(f"bodies with a second s3pail as aws_s3: 64 MiB objects, one connection; ratios are to {direct.name}",
+              flush=True)
+        results += versus(load, args, direct, upstream, ["--size", 64 << 20, "--objects", 2, "--connections", 1])
+    finally:
+        for server in reversed(servers):
+            server.stop()
+    for server in (near, upstream):
+        print(f"peak memory of {server.name}: {server.peak_kib / 1024:.1f} MiB", flush=True)
+    return results
+
+
+def versus(load, args, direct, other, words):
+    results = run_load([load, "compare", *words, "--seconds", args.seconds, "--rounds", args.rounds,
+                        "--target", direct.as_target(), "--target", other.as_target()])
+    print_table(results)
+    return results
+
+
+def through_daemon(args, scratch, daemon, quiet):
+    host, port = daemon.address.rsplit(":", 1)
+    configuration = scratch / "through-daemon.json"
+    configuration.write_text(json.dumps({"dataClient": {"host": host, "port": int(port)}}))
+    server = S3pail(args.binary, "file", scratch / "hop-near", [*quiet, "--config", configuration])
+    server.name = "data daemon"
+    return server
+
+
+def through_s3(args, scratch, far, quiet):
+    locations = scratch / "through-s3.json"
+    locations.write_text(json.dumps({"us-east-1": {"type": "aws_s3", "legacyAwsBehavior": True, "details": {
+        "awsEndpoint": far.address, "https": False, "bucketName": "bench",
+        "credentials": {"accessKey": "accessKey1", "secretKey": "verySecretKey1"}}}}))
+    server = S3pail(args.binary, "file", scratch / "hop-s3", [*quiet, "--data", "multiple", "--location-file", locations])
+    server.name = "aws_s3"
+    return server
+
+
 def run_load(words):
     """Runs the load generator; returns its lines of JSON. Its messages go to the user."""
     done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, timeout=LOAD_TIMEOUT_S, check=True)
@@ -207,12 +266,22 @@ class Server:
 
     def stop(self):
         if self.process.poll() is None:
+            self.peak_kib = peak_kib(self.process.pid)
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def peak_kib(pid):
+    """The most memory that a process ever had resident; 0 where the system does not say."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
 class S3pail(Server):

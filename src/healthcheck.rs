@@ -1,11 +1,11 @@
-//! `s3pail healthcheck`: asks a running server for `/live`, so that an image without a shell or curl can
-//! say whether it is well.
+//! `s3pail healthcheck`: asks a running server whether it is well (`/live`; a data daemon for its room), so
+//! that an image without a shell or curl can say so.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use crate::config::{Config, Listen, Role};
 
 /// How long the whole question may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
@@ -13,24 +13,31 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 const STATUS_LINE_BYTES: usize = 12;
 
 /// Asks the first address of `config`. `Ok` when the server answered with a 2xx status, otherwise why
-/// not. Over TLS only the connection is tried: the certificate is for clients, not for loopback.
+/// not. Over TLS only the connection is tried: the certificate is for clients, not for loopback. So it is
+/// with a metadata daemon.
 pub fn ask(config: &Config) -> Result<(), String> {
-    let Some(address) = config.listen.first().copied().map(reachable) else {
+    let of_daemon = |listen: &Option<Listen>| listen.as_ref().map(|listen| listen.addresses.clone());
+    let (addresses, path) = match config.role {
+        Role::S3 => (Some(config.listen.clone()), "/live"),
+        Role::Data => (of_daemon(&config.data_daemon), "/DataFile?diskUsage"),
+        Role::Metadata => (of_daemon(&config.metadata_daemon), ""),
+    };
+    let Some(address) = addresses.and_then(|addresses| addresses.first().copied()).map(reachable) else {
         return Err("there is no address to ask".to_owned());
     };
-    let failed = |error: io::Error| format!("http://{address}/live: {error}");
+    let failed = |error: io::Error| format!("http://{address}{path}: {error}");
     let started = Instant::now();
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE).map_err(failed)?;
-    if config.tls.is_some() {
+    if config.tls.is_some() || path.is_empty() {
         return Ok(());
     }
     stream.set_write_timeout(Some(ANSWER_DEADLINE)).map_err(failed)?;
-    let request = format!("GET /live HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(failed)?;
     let status = read_status(&mut stream, started).map_err(failed)?;
     match &status {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', b'2', _, _] => Ok(()),
-        _ => Err(format!("http://{address}/live: answered {:?}", String::from_utf8_lossy(&status))),
+        _ => Err(format!("http://{address}{path}: answered {:?}", String::from_utf8_lossy(&status))),
     }
 }
 

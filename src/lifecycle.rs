@@ -23,8 +23,11 @@ use crate::ops::internal::Internal;
 use crate::ops::object_put::{NewVersion, commit_version_with, read_current};
 use crate::ops::service::{Bucket, COMMIT_TRIES_MAX, Service, request_id, store_error};
 use crate::ops::{Operation, Scope, multipart, object_delete, object_put};
+use crate::restores;
+use crate::sharing::Lease;
 use crate::storage::{Batch, Outcome, Visit};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::transition::Moved;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -77,6 +80,8 @@ pub struct Report {
     pub noncurrent_expired: u64,
     /// Versions that changed their storage class.
     pub transitioned: u64,
+    /// Temporary copies of archived objects whose days were over.
+    pub restores_expired: u64,
     /// Uploads that were ended.
     pub uploads_aborted: u64,
     /// Versions that are due but locked.
@@ -88,9 +93,28 @@ pub struct Report {
     pub failure: Option<String>,
 }
 
-/// Lets one walk run at a time.
-#[derive(Debug, Default)]
-pub struct Turn(Mutex<()>);
+/// Lets one walk run at a time, and wakes the thread for what is due before the next walk.
+#[derive(Debug)]
+pub struct Turn {
+    walking: Mutex<()>,
+    wake: Sender<()>,
+    woken: Receiver<()>,
+}
+
+impl Default for Turn {
+    fn default() -> Turn {
+        let (wake, woken) = bounded(1);
+        Turn { walking: Mutex::default(), wake, woken }
+    }
+}
+
+impl Turn {
+    /// Has the thread look again what is due first.
+    pub fn wake(&self) {
+        // Full: it is to wake up already.
+        let _ = self.wake.try_send(());
+    }
+}
 
 /// Walks all buckets now, without resting, after the walk that may be under way.
 pub fn run_now(service: &Service) -> Report {
@@ -99,11 +123,15 @@ pub fn run_now(service: &Service) -> Report {
 
 fn walk(service: &Service, pace: &Pace<'_>) -> Report {
     // The lock guards nothing but the turn, so a panic in another walk leaves nothing behind.
-    let _turn = service.lifecycle.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _turn = service.lifecycle.walking.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let calendar = Calendar { day_ms: service.config.lifecycle_day_ms };
     let mut walk = Walk { service, calendar, now: service.clock.now(), pace, report: Report::default() };
     if let Err(error) = walk.buckets() {
         walk.failed(&error);
+    }
+    match restores::settle(service) {
+        Ok((expired, _)) => walk.report.restores_expired = expired,
+        Err(error) => walk.failed(&error),
     }
     walk.report
 }
@@ -139,14 +167,43 @@ impl Drop for Runner {
 
 fn walk_until_stopped(service: &Service, log: &Log, stopped: &Receiver<()>) {
     let pause = Duration::from_millis(service.config.lifecycle_day_ms / WALKS_PER_DAY).max(PAUSE_MIN);
-    let mut wait = pause.min(FIRST_WALK_MAX);
-    while sleep(stopped, wait) {
+    // Where records are shared, one front end walks for all. Should two do so, because a walk took longer
+    // than a lease, each action is still done once: it is decided inside its commit.
+    let mut lease = Lease::new(service.meta.clone(), "lifecycle", service.config.shares_records());
+    let mut next_walk = Instant::now() + pause.min(FIRST_WALK_MAX);
+    loop {
+        let wait = next_walk.saturating_duration_since(Instant::now()).min(until_restore(service, log));
+        select! {
+            recv(stopped) -> _ => return,
+            recv(service.lifecycle.woken) -> _ => {}
+            default(wait) => {}
+        }
+        if Instant::now() < next_walk {
+            continue;
+        }
+        next_walk = Instant::now() + pause;
+        if !lease.hold().unwrap_or(false) {
+            continue;
+        }
         let report = walk(service, &Pace::Background(stopped));
         if let Some(failure) = &report.failure {
             let fields = [("failed", report.failed.into()), ("cause", failure.into())];
             log.write(Level::Warn, "lifecycle rules could not be carried out", &fields);
         }
-        wait = pause;
+        next_walk = Instant::now() + pause;
+    }
+}
+
+/// Settles the restores that are due; how long until the next one is.
+fn until_restore(service: &Service, log: &Log) -> Duration {
+    match restores::settle(service) {
+        Ok((_, None)) => Duration::MAX,
+        Ok((_, Some(due))) => Duration::from_millis(due.saturating_sub(service.clock.now())).max(PAUSE_MIN),
+        Err(error) => {
+            let cause = error.log_cause().unwrap_or(error.message()).to_owned();
+            log.write(Level::Warn, "restores could not be settled", &[("cause", (&cause).into())]);
+            FIRST_WALK_MAX
+        }
     }
 }
 
@@ -164,6 +221,14 @@ enum Pace<'s> {
 }
 
 impl Pace<'_> {
+    /// Whether it is time to stop.
+    fn is_over(&self) -> bool {
+        match self {
+            Pace::Now => false,
+            Pace::Background(stopped) => !matches!(stopped.try_recv(), Err(TryRecvError::Empty)),
+        }
+    }
+
     /// Rests after a page; `false` when it is time to stop.
     fn rest(&self, since: Instant) -> bool {
         match self {
@@ -352,40 +417,72 @@ impl Walk<'_> {
             let mut batch = Batch::new();
             batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
             let object = keys::object(&bucket.name, key.as_str());
-            let noted;
             if let Due::Move(class) = due {
-                let moved = moved(&record, class);
-                batch.expect(object.clone(), Some(stored));
-                batch.put(object, moved.encode());
-                noted = self.note(&TRANSITION, &bucket, key, &moved.head, &mut batch);
-            } else {
-                if due == Due::RemoveMarker && self.has_older(&bucket.name, key)? {
-                    return Ok(());
+                match self.transition(&bucket, key, &record, (object, stored), class, batch)? {
+                    Outcome::Committed => return Ok(()),
+                    Outcome::Conflict => continue,
                 }
-                if is_locked(&record, self.now) {
-                    self.report.locked += 1;
-                    return Ok(());
-                }
-                // Whatever would come behind this version would change the record that is expected.
-                batch.expect(object.clone(), Some(stored));
-                batch.remove(object);
-                self.service.discard_in(&mut batch, &record.detail.pieces);
-                noted = self.note(&EXPIRE, &bucket, key, &record.head, &mut batch);
             }
+            if due == Due::RemoveMarker && self.has_older(&bucket.name, key)? {
+                return Ok(());
+            }
+            if is_locked(&record, self.now) {
+                self.report.locked += 1;
+                return Ok(());
+            }
+            // Whatever would come behind this version would change the record that is expected.
+            batch.expect(object.clone(), Some(stored));
+            batch.remove(object);
+            self.service.discard_in(&mut batch, &record.detail.pieces);
+            let noted = self.note(&EXPIRE, &bucket, key, &record.head, &mut batch);
             if self.service.commit(batch)? == Outcome::Committed {
                 self.service.notifications.committed(noted);
-                self.count(due);
-                match due {
-                    Due::Move(class) => self.log(name_of_move(class), &bucket, key.as_str(), &record.head),
-                    _ => {
-                        self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
-                        self.service.discarded(record.detail.pieces);
-                    }
+                if due == Due::RemoveMarker {
+                    self.report.delete_markers_removed += 1;
+                } else {
+                    self.report.expired += 1;
                 }
+                self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
+                self.service.discarded(record.detail.pieces);
                 return Ok(());
             }
         }
         Err(Code::OperationAborted.into())
+    }
+
+    /// Moves a version to another class, and its bytes to where the class has them. `Conflict` when
+    /// somebody else was faster; the bytes stay where they were then. The batch has what else must hold.
+    fn transition(
+        &mut self,
+        bucket: &Arc<Bucket>,
+        key: &ObjectKey,
+        record: &ObjectRecord,
+        (place, stored): (Vec<u8>, Vec<u8>),
+        class: StorageClass,
+        mut batch: Batch,
+    ) -> Result<Outcome> {
+        let request =
+            Internal::new(self.service, &TRANSITION, bucket.clone(), Some(key.clone()), Headers::new());
+        let ctx = request.context(self.service);
+        let Some(moved) = Moved::to_class(&ctx, record, class, &|| self.pace.is_over())? else {
+            return Ok(Outcome::Conflict);
+        };
+        batch.expect(place.clone(), Some(stored));
+        batch.put(place, moved.record.encode());
+        let noted = self.note(&TRANSITION, bucket, key, &moved.record.head, &mut batch);
+        let published = moved.publish_in(self.service, &mut batch);
+        match published.and_then(|()| self.service.commit(batch)) {
+            Ok(Outcome::Committed) => {}
+            other => {
+                moved.drop_fresh(self.service);
+                return other;
+            }
+        }
+        self.service.notifications.committed(noted);
+        moved.published(self.service);
+        self.report.transitioned += 1;
+        self.log(name_of_move(class), bucket, key.as_str(), &record.head);
+        Ok(Outcome::Committed)
     }
 
     /// Adds the event of an action to the batch that makes it true.
@@ -421,14 +518,6 @@ impl Walk<'_> {
             ..Record::default()
         };
         self.service.access_log.write(bucket.clone(), &record);
-    }
-
-    fn count(&mut self, due: Due) {
-        match due {
-            Due::Expire => self.report.expired += 1,
-            Due::RemoveMarker => self.report.delete_markers_removed += 1,
-            Due::Move(_) => self.report.transitioned += 1,
-        }
     }
 
     fn due(&self, rules: &LifecycleConfiguration, key: &ObjectKey, record: &ObjectRecord) -> Option<Due> {
@@ -561,16 +650,18 @@ impl Walk<'_> {
             };
             let mut batch = Batch::new();
             batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
-            batch.expect(version.clone(), Some(stored));
+            batch.expect(version.clone(), Some(stored.clone()));
             if !self.expect_newer(&mut batch, &bucket.name, passed, keep)? {
                 return Ok(());
             }
             let key = ObjectKey::parse(&passed.key)?;
             let noted = match class {
                 Some(class) => {
-                    let moved = moved(&record, class);
-                    batch.put(version.clone(), moved.encode());
-                    self.note(&TRANSITION, &bucket, &key, &moved.head, &mut batch)
+                    let place = (version.clone(), stored);
+                    match self.transition(&bucket, &key, &record, place, class, batch)? {
+                        Outcome::Committed => return Ok(()),
+                        Outcome::Conflict => continue,
+                    }
                 }
                 None if is_locked(&record, self.now) => {
                     self.report.locked += 1;
@@ -584,14 +675,9 @@ impl Walk<'_> {
             };
             if self.service.commit(batch)? == Outcome::Committed {
                 self.service.notifications.committed(noted);
-                if let Some(class) = class {
-                    self.report.transitioned += 1;
-                    self.log(name_of_move(class), &bucket, key.as_str(), &record.head);
-                } else {
-                    self.report.noncurrent_expired += 1;
-                    self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
-                    self.service.discarded(record.detail.pieces);
-                }
+                self.report.noncurrent_expired += 1;
+                self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
+                self.service.discarded(record.detail.pieces);
                 return Ok(());
             }
         }
@@ -689,13 +775,6 @@ fn name_of_move(class: StorageClass) -> &'static str {
         StorageClass::Glacier => "S3.TRANSITION.OBJECT",
         StorageClass::DeepArchive => "S3.TRANSITION_GDA.OBJECT",
     }
-}
-
-/// A version in another class. Nothing else about it changes, not even its date.
-fn moved(record: &ObjectRecord, class: StorageClass) -> ObjectRecord {
-    let mut moved = record.clone();
-    moved.head.storage_class = class.as_str().to_owned();
-    moved
 }
 
 /// The prefixes that the chosen rules in force look at, without those that lie inside others.

@@ -19,7 +19,7 @@ use crate::ops::target::{Hosts, Target};
 use crate::ops::website_serving::Visit;
 use crate::ops::{
     Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, logged, request_payment, route,
-    website_serving,
+    unbuilt, website_serving,
 };
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -89,6 +89,9 @@ impl S3 {
             return response;
         }
         let hosts = Hosts { known: &self.service.hosts, strict: self.service.config.strict_hosts };
+        if let Some(refusal) = unbuilt::refusal_of_path(&head.path) {
+            return Err(refusal);
+        }
         let target = Target::resolve(head.headers.get("host"), &head.path, &hosts)?;
         facts.bucket = target.bucket.as_ref().map(ToString::to_string);
         facts.key = target.key.as_ref().map(ToString::to_string);
@@ -321,7 +324,8 @@ impl Handler for S3 {
             error_response(&error, head.method, &head.path, &id)
         });
         let mut response = self.finish(response, &id);
-        cors::decorate(&self.service, facts.bucket.as_deref(), head.method, &head.headers, &mut response);
+        let found = (facts.bucket.as_deref(), facts.source.as_deref());
+        cors::decorate(&self.service, found, head.method, &head.headers, &mut response);
         self.count(&facts, response.status);
         self.log_when_sent(&mut response, head, id, facts, started);
         response

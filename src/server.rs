@@ -4,15 +4,12 @@
 //! process around it.
 
 use crate::access_log;
-use crate::config::{Config, folders};
-use crate::http::engine::Options;
-// The feature decides at compile time which engine serves; both have the same two items.
+use crate::config::{Config, Role, folders};
+use crate::daemon::{self, Daemon};
 use crate::housekeeping::{self, Sweep};
-#[cfg(not(feature = "tiny-http"))]
-use crate::http::engine as http_engine;
+use crate::http::engine::Options;
 use crate::http::limits::{self, Limits};
-#[cfg(feature = "tiny-http")]
-use crate::http::tiny as http_engine;
+use crate::http::serving;
 use crate::lifecycle;
 use crate::log::{Level, Log};
 use crate::notifications;
@@ -25,7 +22,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The exit code of a configuration that cannot be used.
 pub const EXIT_BAD_CONFIGURATION: u8 = 2;
@@ -36,7 +33,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(25);
 
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
-    engine: http_engine::Running,
+    engine: serving::Running,
     lifecycle: lifecycle::Runner,
     statistics: statistics::Runner,
     access_log: access_log::Runner,
@@ -44,6 +41,7 @@ pub struct Server {
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
+    daemons: Vec<Daemon>,
 }
 
 impl Server {
@@ -56,13 +54,29 @@ impl Server {
             // Plain HTTP where the user asked for HTTPS would be worse than not to start.
             return Err("certFilePaths: this build cannot serve HTTPS yet".to_owned());
         }
+        // First, so that a wrong address does not touch the stores.
         let listeners = bind(&config.listen)?;
-        let options = Options { workers: config.workers, limits: limits(&config)? };
         let stores = Stores::open(&config)?;
-        let sweep = stores.sweep_after_crash(&log)?;
+        Server::start_on(config, stores, listeners, log)
+    }
+
+    /// [`Server::start`] on stores that are open and addresses that are bound.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn start_on(
+        config: Config,
+        stores: Stores,
+        listeners: Vec<TcpListener>,
+        log: Arc<Log>,
+    ) -> Result<Server, String> {
+        let options = Options { workers: config.workers, limits: limits(&config)? };
+        stores.check_remote_records(&config)?;
+        let sweep = stores.sweep_after_crash(&config, &log)?;
+        let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
-        let engine = http_engine::serve(listeners, options, handler)
+        let engine = serving::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the access log thread: {error}"))?;
@@ -73,12 +87,27 @@ impl Server {
         let lifecycle = lifecycle::Runner::start(service.clone(), log)
             .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, lifecycle, statistics, access_log, notifications, service, addresses, sweep })
+        Ok(Server {
+            engine,
+            lifecycle,
+            statistics,
+            access_log,
+            notifications,
+            service,
+            addresses,
+            sweep,
+            daemons,
+        })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The daemons beside the front end.
+    pub fn daemons(&self) -> &[Daemon] {
+        &self.daemons
     }
 
     /// The shared state.
@@ -92,13 +121,22 @@ impl Server {
     /// # Errors
     /// A sentence about the store that could not be synced.
     pub fn stop(self, grace: Duration) -> Result<(), String> {
+        let begun = Instant::now();
         let drained = self.engine.stop(grace);
         drop(self.lifecycle);
         drop(self.access_log);
         drop(self.notifications);
         drop(self.statistics);
+        // Last of those that serve: what is still under way elsewhere may need them.
+        for daemon in self.daemons {
+            daemon.stop(grace.saturating_sub(begun.elapsed()))?;
+        }
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
+        if self.service.config.metadata_client.is_some() {
+            // The daemon keeps its own promises, and may have been stopped before.
+            return blobs.sync().map_err(|error| format!("the last sync failed: {error}"));
+        }
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
         let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
@@ -144,6 +182,14 @@ pub fn run(config: Config) -> ExitCode {
 
 fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
     let stop = Stop::register().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    if config.role != Role::S3 {
+        let daemon = daemon::of_role(&config, log)?;
+        say(&config.start_line(daemon.addresses()));
+        stop.wait();
+        daemon.stop(STOP_GRACE)?;
+        log.write(Level::Info, "stopped", &[]);
+        return Ok(());
+    }
     let server = Server::start(config, log.clone())?;
     say(&server.service.config.start_line(server.addresses()));
     stop.wait();

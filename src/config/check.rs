@@ -4,25 +4,26 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
+use super::daemons::read_remote;
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
 use super::{
-    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, TlsFiles, TrustedProxies,
+    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TlsFiles,
+    TrustedProxies,
 };
-use super::{accounts, env, file, locations, network};
+use super::{accounts, daemons, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
 use crate::model::lifecycle::DAY_MS;
+use crate::model::object::{STANDARD, STORAGE_CLASSES};
 use crate::storage::SyncMode;
 
 /// The most worker threads that are started without being asked for.
 const WORKERS_DEFAULT_MAX: usize = 64;
 /// Worker threads for each core, unless given; the fewest, too. Workers mostly wait for disk and network.
 const WORKERS_FOR_EACH_CORE: usize = 8;
-/// Ports of the daemons and of Redis when only their host is given.
-const DATA_DAEMON_PORT: u16 = 9991;
-const METADATA_DAEMON_PORT: u16 = 9990;
+/// The port of Redis when only its host is given.
 const REDIS_PORT: u16 = 6379;
 
 impl Config {
@@ -37,12 +38,20 @@ impl Config {
         let data = backend(&raw, Id::Data)?;
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
         let locations = locations::read(&location_file, data == Backend::Multiple)?;
+        let metadata = backend(&raw, Id::Metadata)?;
+        let in_memory = data == Backend::Memory && daemons::role(&raw)? == Role::Data;
+        if let Some(given) = raw.get(Id::Role).filter(|_| in_memory) {
+            return Err(given.refuse("data with bodies in files: --data file"));
+        }
+        let data_place = daemons::data(&raw, data == Backend::Memory)?;
+        let metadata_place = daemons::metadata(&raw, metadata == Backend::Memory)?;
         let accounts = accounts_of(&raw, inputs, &mut notes)?;
         let published = accounts::read(&file::ACCOUNTS.built_in())?;
         Ok(Config {
+            role: daemons::role(&raw)?,
             listen: network::listen(&raw)?,
             data,
-            metadata: backend(&raw, Id::Metadata)?,
+            metadata,
             data_path: folder.join(path(&raw, Id::DataPath)?.unwrap_or("localData")),
             metadata_path: folder.join(path(&raw, Id::MetadataPath)?.unwrap_or("localMetadata")),
             sync: sync_mode(&raw)?,
@@ -51,20 +60,24 @@ impl Config {
             published_keys: accounts::has_published_key(&accounts, &published),
             accounts,
             rest_endpoints: rest_endpoints(&raw, &locations)?,
+            storage_classes: storage_classes(&raw, &locations)?,
             website_endpoints: hosts(&raw, Id::WebsiteEndpoints)?,
             strict_hosts: raw.switch(Id::StrictHosts)?,
             region: raw.text(Id::Region)?.map(str::to_owned),
             locations,
             part_bytes_min: if raw.switch(Id::MpuTesting)? { 0 } else { PART_BYTES_MIN },
             lifecycle_day_ms: raw.number(Id::LifecycleDaySeconds)?.map_or(DAY_MS, |seconds| seconds * 1_000),
+            restore_ms: raw.number(Id::RestoreSeconds)?.unwrap_or(0) * 1_000,
             notification_webhook: webhook(&raw)?,
             notification_destinations: destinations(&raw, &mut notes)?,
             log_level: log_level(&raw)?,
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
             tls: tls_files(&raw, inputs)?,
-            data_client: remote(&raw, Id::DataClient, Id::DataHost, DATA_DAEMON_PORT)?,
-            metadata_client: remote(&raw, Id::MetadataClient, Id::MetadataHost, METADATA_DAEMON_PORT)?,
+            data_client: data_place.client,
+            metadata_client: metadata_place.client,
+            data_daemon: data_place.daemon,
+            metadata_daemon: metadata_place.daemon,
             local_cache: local_cache(&raw, &mut notes)?,
             notes,
         })
@@ -191,6 +204,29 @@ fn rest_endpoints(
     Ok(endpoints)
 }
 
+/// `storageClasses`: which location the bytes of which class go to.
+fn storage_classes(
+    raw: &Raw,
+    locations: &BTreeMap<String, Location>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let Some(given) = raw.get(Id::StorageClasses) else { return Ok(BTreeMap::new()) };
+    let allowed = setting(Id::StorageClasses).kind.allowed();
+    let mut classes = BTreeMap::new();
+    for (class, location) in given.entries(&allowed)? {
+        if class == STANDARD || !STORAGE_CLASSES.contains(&class.as_str()) {
+            let classes = STORAGE_CLASSES.iter().filter(|class| **class != STANDARD);
+            let classes = classes.copied().collect::<Vec<_>>().join(", ");
+            return Err(location.refuse(&format!("one of the keys {classes}")));
+        }
+        let name = location.text("the name of a configured location")?;
+        if !locations.contains_key(name) {
+            return Err(location.refuse("the name of a configured location"));
+        }
+        classes.insert(class, name.to_owned());
+    }
+    Ok(classes)
+}
+
 /// Loopback, and what the strongest source adds. A container's variable replaces the file's list.
 fn health_allow_from(raw: &Raw) -> Result<Vec<Cidr>, ConfigError> {
     let mut networks: Vec<Cidr> = ["127.0.0.1/8", "::1"].into_iter().filter_map(Cidr::parse).collect();
@@ -234,27 +270,6 @@ fn tls_files(raw: &Raw, inputs: &Inputs) -> Result<Option<TlsFiles>, ConfigError
     let cert = open(&given.require("cert", readable)?)?;
     let ca = given.get("ca").map(|ca| open(&ca)).transpose()?;
     Ok(Some(TlsFiles { key, cert, ca }))
-}
-
-/// A section with `host` and `port`, its host replaced by a container's variable.
-fn remote(raw: &Raw, section: Id, host: Id, port: u16) -> Result<Option<Remote>, ConfigError> {
-    let in_file = raw.get(section).map(|given| read_remote(given, section)).transpose()?;
-    Ok(match raw.text(host)? {
-        Some(host) => {
-            let port = in_file.map_or(port, |remote| remote.port);
-            Some(Remote { host: host.to_owned(), port })
-        }
-        None => in_file,
-    })
-}
-
-fn read_remote(given: &Given, section: Id) -> Result<Remote, ConfigError> {
-    let Kind::Object(shape) = setting(section).kind else { return Err(given.refuse("an object")) };
-    given.entries(shape)?;
-    let host = given.require("host", "a host name or an IP address")?;
-    let host = host.text("a host name or an IP address")?.to_owned();
-    let port = given.require("port", "a whole number from 1 to 65535")?.number(1, 65_535)?;
-    Ok(Remote { host, port: port as u16 })
 }
 
 /// `localCache` of the file, its host and port replaced by a container's variables. Without either,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::given::{ConfigError, Given, Origin};
+use super::given::{BUILT_IN, ConfigError, Given, Origin};
 use super::settings::{Id, KEYS_FORBIDDEN, KEYS_WITHOUT_MEANING, Raw, SETTINGS, setting};
 use super::{Inputs, Note};
 use crate::log::Level;
@@ -74,7 +74,7 @@ impl Source {
     /// The built-in file.
     pub fn built_in(&self) -> Given {
         let value = parse(self.built_in).expect("a test reads every built-in file");
-        let origin = Origin::File { file: format!("built-in {}", self.name), key: String::new() };
+        let origin = Origin::File { file: format!("{BUILT_IN}{}", self.name), key: String::new() };
         Given { value, origin }
     }
 }

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use super::given::ConfigError;
 use super::settings::{Id, setting};
-use super::{Backend, Config};
+use super::{Backend, Config, Role};
 
 /// Makes and tries the folders that `config` writes to. Nothing outside them is touched.
 pub fn prepare(config: &Config) -> Result<(), ConfigError> {
     if config.stores_body_files() {
         prepare_one(&config.data_path, Id::DataPath)?;
     }
-    if config.metadata == Backend::File {
+    if config.stores_record_files() {
         prepare_one(&config.metadata_path, Id::MetadataPath)?;
     }
     Ok(())
@@ -25,9 +25,22 @@ impl Config {
     pub fn stores_body_files(&self) -> bool {
         match self.data {
             Backend::Memory => false,
+            _ if self.role == Role::Metadata || self.data_client.is_some() => false,
+            _ if self.role == Role::Data => true,
             Backend::File => true,
             Backend::Multiple => self.locations.values().any(|location| location.kind == "file"),
         }
+    }
+
+    /// Whether other front ends may use the same records: those of a daemon, or of this process while its
+    /// own daemon serves them.
+    pub fn shares_records(&self) -> bool {
+        self.metadata_client.is_some() || self.metadata_daemon.is_some()
+    }
+
+    /// Whether records, or the keys of a front end whose records are elsewhere, go to local files.
+    pub fn stores_record_files(&self) -> bool {
+        self.metadata == Backend::File && self.role != Role::Data
     }
 }
 

@@ -20,6 +20,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// What the name of a file begins with that is part of the program.
+pub const BUILT_IN: &str = "built-in ";
+
 /// Where a value was written, weakest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -44,6 +47,11 @@ impl Origin {
             Origin::Variable(_) => 2,
             Origin::Flag(_) => 3,
         }
+    }
+
+    /// Whether this is a file that is part of the program, so that the user wrote nothing.
+    pub fn is_built_in(&self) -> bool {
+        matches!(self, Origin::File { file, .. } if file.starts_with(BUILT_IN))
     }
 
     /// Whether values from here are text to be read, rather than typed JSON.

@@ -21,6 +21,7 @@ use settings::Raw;
 
 pub mod accounts;
 mod check;
+pub mod daemons;
 pub mod env;
 pub mod file;
 pub mod flags;
@@ -30,6 +31,7 @@ pub mod locations;
 pub mod network;
 pub mod settings;
 
+pub use daemons::{Listen, Role};
 pub use locations::Location;
 pub use network::Cidr;
 
@@ -115,7 +117,9 @@ pub struct Note {
 /// A checked configuration.
 #[derive(Clone)]
 pub struct Config {
-    /// Addresses to listen on; port 0 lets the system choose. Never empty.
+    /// What the process serves.
+    pub role: Role,
+    /// Addresses to serve S3 on; port 0 lets the system choose. Never empty.
     pub listen: Vec<SocketAddr>,
     /// Where bodies go.
     pub data: Backend,
@@ -137,6 +141,8 @@ pub struct Config {
     pub published_keys: bool,
     /// Host name to location name. Every location exists.
     pub rest_endpoints: BTreeMap<String, String>,
+    /// Storage class to location name, for the classes that have a location. Every location exists.
+    pub storage_classes: BTreeMap<String, String>,
     /// Host names that serve websites.
     pub website_endpoints: Vec<String>,
     /// Refuse hosts that are in neither list.
@@ -149,6 +155,8 @@ pub struct Config {
     pub part_bytes_min: u64,
     /// How long a day of lifecycle rules lasts, in milliseconds.
     pub lifecycle_day_ms: u64,
+    /// How long a restore from an archive class takes, in milliseconds.
+    pub restore_ms: u64,
     /// Where events go whose target is not among the destinations; `None` sends them nowhere.
     pub notification_webhook: Option<String>,
     /// Targets of notifications, by ARN or by the last part of the ARN, with their `http://` URLs.
@@ -161,10 +169,14 @@ pub struct Config {
     pub trusted_proxies: Option<TrustedProxies>,
     /// Serve HTTPS with these files; `None` serves plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// `dataClient` or `DATA_HOST`: where a data daemon listens, if one is named.
+    /// The data daemon that keeps this front end's bodies; `None` when it keeps them itself.
     pub data_client: Option<Remote>,
-    /// `metadataClient` or `METADATA_HOST`: where a metadata daemon listens, if one is named.
+    /// The metadata daemon that keeps this front end's records; `None` when it keeps them itself.
     pub metadata_client: Option<Remote>,
+    /// Where the data daemon of this process listens; `None` when it opens none.
+    pub data_daemon: Option<Listen>,
+    /// Where the metadata daemon of this process listens; `None` when it opens none.
+    pub metadata_daemon: Option<Listen>,
     /// `localCache`, `REDIS_HOST` or `ENABLE_LOCAL_CACHE`: the Redis for statistics, if there is one.
     pub local_cache: Option<LocalCache>,
     /// Remarks for the log.
@@ -191,6 +203,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Ask the server of this configuration whether it lives.
     Healthcheck(Box<Config>),
+    /// Check the store of this configuration.
+    Check(Box<Config>, crate::check::Options),
     /// Print the options.
     Help,
     /// Print the version.
@@ -229,11 +243,15 @@ pub fn command(inputs: &Inputs) -> Result<Command, ConfigError> {
     match verb {
         flags::Verb::Help => return Ok(Command::Help),
         flags::Verb::Version => return Ok(Command::Version),
-        flags::Verb::Serve | flags::Verb::Healthcheck => {}
+        flags::Verb::Serve | flags::Verb::Healthcheck | flags::Verb::Check(_) => {}
     }
     env::read(&inputs.variables, &mut raw);
     let config = Box::new(Config::check(raw, inputs)?);
-    Ok(if verb == flags::Verb::Serve { Command::Serve(config) } else { Command::Healthcheck(config) })
+    Ok(match verb {
+        flags::Verb::Healthcheck => Command::Healthcheck(config),
+        flags::Verb::Check(options) => Command::Check(config, options),
+        _ => Command::Serve(config),
+    })
 }
 
 impl Config {
@@ -272,15 +290,12 @@ impl Config {
     pub fn start_line(&self, addresses: &[SocketAddr]) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
-        let backend = match (self.data, self.metadata) {
-            (data, metadata) if data == metadata => format!("{} backend", data.as_str()),
-            (data, metadata) => format!("{} data, {} metadata", data.as_str(), metadata.as_str()),
+        let (backend, durability) = (self.backends(), self.durability());
+        let warning = if self.role == Role::S3 && self.is_exposed_with_published_keys() {
+            PUBLISHED_KEYS_WARNING
+        } else {
+            ""
         };
-        let durability = match (self.data, self.metadata) {
-            (Backend::Memory, _) | (_, Backend::Memory) => "lost at exit".to_owned(),
-            _ => format!("sync {}", self.sync.as_str()),
-        };
-        let warning = if self.is_exposed_with_published_keys() { PUBLISHED_KEYS_WARNING } else { "" };
         let plural = if self.workers == 1 { "" } else { "s" };
         format!(
             "s3pail {} listening on {} ({backend}, {durability}, {} worker{plural}){warning}",
@@ -288,6 +303,32 @@ impl Config {
             urls.join(", "),
             self.workers,
         )
+    }
+}
+
+impl Config {
+    /// Where bodies and records are, for the start line.
+    fn backends(&self) -> String {
+        let mut text = match (self.role, self.data.as_str(), self.metadata.as_str()) {
+            (Role::Data, data, _) => return format!("data daemon, {data} backend"),
+            (Role::Metadata, _, metadata) => return format!("metadata daemon, {metadata} backend"),
+            (Role::S3, data, metadata) if data == metadata => format!("{data} backend"),
+            (Role::S3, data, metadata) => format!("{data} data, {metadata} metadata"),
+        };
+        for (what, client) in [("bodies", &self.data_client), ("records", &self.metadata_client)] {
+            if let Some(Remote { host, port }) = client {
+                text.push_str(&format!(", {what} at {host}:{port}"));
+            }
+        }
+        text
+    }
+
+    /// What an answered write survives, for the start line.
+    fn durability(&self) -> String {
+        let kept = [(Role::Metadata, self.data), (Role::Data, self.metadata)];
+        let in_memory =
+            kept.iter().any(|(elsewhere, backend)| self.role != *elsewhere && *backend == Backend::Memory);
+        if in_memory { "lost at exit".to_owned() } else { format!("sync {}", self.sync.as_str()) }
     }
 }
 

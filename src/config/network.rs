@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::daemons::FILE_RANK;
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Raw, setting};
 
@@ -63,20 +64,32 @@ pub fn networks(items: &[Given]) -> Result<Vec<Cidr>, ConfigError> {
 /// An address without a port gets that of `port`; so does one whose source is weaker than that of
 /// `port`, so that `--port` moves a server whose file says `listenOn`.
 pub fn listen(raw: &Raw) -> Result<Vec<SocketAddr>, ConfigError> {
-    let port = raw.number(Id::Port)?.map(|port| port as u16);
+    listen_beyond(raw, 0, DEFAULT_PORT)
+}
+
+/// The addresses that a process listens on that is nothing but a daemon: those of flags and variables,
+/// with the daemon's port where they name none.
+pub fn daemon_listen(raw: &Raw, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
+    listen_beyond(raw, FILE_RANK, default_port)
+}
+
+/// What sources above a rank say of addresses.
+fn listen_beyond(raw: &Raw, rank: u8, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
+    let counts = |id| raw.get(id).is_some_and(|given| given.origin.rank() > rank);
+    let port = raw.number(Id::Port)?.filter(|_| counts(Id::Port)).map(|port| port as u16);
     let port_rank = raw.get(Id::Port).map_or(0, |given| given.origin.rank());
-    let items = raw.list(Id::Listen)?.unwrap_or_default();
+    let items = raw.list(Id::Listen)?.filter(|_| counts(Id::Listen)).unwrap_or_default();
     let mut addresses = Vec::with_capacity(items.len().max(1));
     for item in &items {
         let (address, own_port) = address_and_port(item)?;
         let own_port = own_port.filter(|_| item.origin.rank() >= port_rank);
-        let socket = SocketAddr::new(address, own_port.or(port).unwrap_or(DEFAULT_PORT));
+        let socket = SocketAddr::new(address, own_port.or(port).unwrap_or(default_port));
         if !addresses.contains(&socket) || socket.port() == 0 {
             addresses.push(socket);
         }
     }
     if addresses.is_empty() {
-        addresses.push(SocketAddr::new(bind_address(raw)?, port.unwrap_or(DEFAULT_PORT)));
+        addresses.push(SocketAddr::new(bind_address(raw)?, port.unwrap_or(default_port)));
     }
     Ok(addresses)
 }

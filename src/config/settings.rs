@@ -43,6 +43,7 @@ impl Kind {
 #[allow(missing_docs)] // Each is described by its row in SETTINGS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Id {
+    Role,
     Backend,
     Data,
     Metadata,
@@ -61,6 +62,7 @@ pub enum Id {
     StrictHosts,
     MpuTesting,
     LifecycleDaySeconds,
+    RestoreSeconds,
     NotificationWebhook,
     NotificationDestinations,
     HealthAllowFrom,
@@ -78,10 +80,13 @@ pub enum Id {
     RedisPort,
     EnableLocalCache,
     RestEndpoints,
+    StorageClasses,
     WebsiteEndpoints,
     Certificates,
     DataClient,
     MetadataClient,
+    DataDaemon,
+    MetadataDaemon,
     LocalCache,
     Requests,
     Ssl,
@@ -112,6 +117,8 @@ const ADDRESSES: &str = "an IP address with or without a port, such as 127.0.0.1
 const HOST_LIST: &str = "host names without a port, such as s3.example.com";
 const CIDR_LIST: &str = "IP addresses or networks, such as 127.0.0.1/8 or ::1";
 const HOST_AND_PORT: &str = "an object with host (a text) and port (1 to 65535)";
+const BIND_ADDRESS_AND_PORT: &str =
+    "an object with bindAddress (an IP address or localhost) and port (0 to 65535)";
 const WEBHOOK: &str = "an http:// URL, such as http://127.0.0.1:9000/events";
 const DESTINATIONS: &str = "a list of objects with resource (a name or an ARN), type (webhook), host (a name \
     or an http:// URL) and, beside a name, port";
@@ -121,6 +128,16 @@ const A_HOST: &str = "a host name or an IP address";
 
 /// Every setting, in the order of `--help`.
 pub static SETTINGS: &[Setting] = &[
+    Setting {
+        id: Id::Role,
+        flag: "--role",
+        metavar: "ROLE",
+        variables: &["S3PAIL_ROLE"],
+        key: "s3pail.role",
+        kind: Kind::Choice(&["s3", "data", "metadata"]),
+        default: "s3",
+        help: "What this process serves: S3, or as a daemon its bodies or its records to front ends elsewhere",
+    },
     Setting {
         id: Id::Backend,
         flag: "--backend",
@@ -303,6 +320,16 @@ pub static SETTINGS: &[Setting] = &[
         help: "How long a day of lifecycle rules lasts, so that tests need not wait for one; where it is shortened, objects below 128 KiB move to archive classes unless the rules forbid it",
     },
     Setting {
+        id: Id::RestoreSeconds,
+        flag: "--restore-seconds",
+        metavar: "SECONDS",
+        variables: &["S3PAIL_RESTORE_SECONDS"],
+        key: "s3pail.restoreSeconds",
+        kind: Kind::Number(0, 172_800),
+        default: "0",
+        help: "How long it takes to restore an object from GLACIER or DEEP_ARCHIVE",
+    },
+    Setting {
         id: Id::NotificationWebhook,
         flag: "--notification-webhook",
         metavar: "URL",
@@ -420,7 +447,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "",
         kind: Kind::Text(A_HOST),
         default: "none",
-        help: "The host of dataClient; its port is the file's, else 9991",
+        help: "Keep bodies with the data daemon on this host; its port is that of dataClient, else 9991",
     },
     Setting {
         id: Id::MetadataHost,
@@ -430,7 +457,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "",
         kind: Kind::Text(A_HOST),
         default: "none",
-        help: "The host of metadataClient; its port is the file's, else 9990",
+        help: "Keep records with the metadata daemon on this host; its port is that of metadataClient, else 9990",
     },
     Setting {
         id: Id::RedisHost,
@@ -473,6 +500,18 @@ pub static SETTINGS: &[Setting] = &[
         help: "Default location of buckets by host, and the hosts before which a bucket name may stand",
     },
     Setting {
+        id: Id::StorageClasses,
+        flag: "",
+        metavar: "",
+        variables: &[],
+        key: "storageClasses",
+        kind: Kind::Object(
+            "an object that maps storage classes of S3 other than STANDARD to names of configured locations",
+        ),
+        default: "no class has a location",
+        help: "With data backend multiple, where the bytes of objects of a storage class go",
+    },
+    Setting {
         id: Id::WebsiteEndpoints,
         flag: "",
         metavar: "",
@@ -500,7 +539,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "dataClient",
         kind: Kind::Object(HOST_AND_PORT),
         default: "none",
-        help: "Where a data daemon listens",
+        help: "Keep bodies with the data daemon there, unless it is the one of dataDaemon",
     },
     Setting {
         id: Id::MetadataClient,
@@ -510,7 +549,27 @@ pub static SETTINGS: &[Setting] = &[
         key: "metadataClient",
         kind: Kind::Object(HOST_AND_PORT),
         default: "none",
-        help: "Where a metadata daemon listens",
+        help: "Keep records with the metadata daemon there, unless it is the one of metadataDaemon",
+    },
+    Setting {
+        id: Id::DataDaemon,
+        flag: "",
+        metavar: "",
+        variables: &[],
+        key: "dataDaemon",
+        kind: Kind::Object(BIND_ADDRESS_AND_PORT),
+        default: "none",
+        help: "Serve the folder of bodies to other front ends here, without any authentication",
+    },
+    Setting {
+        id: Id::MetadataDaemon,
+        flag: "",
+        metavar: "",
+        variables: &[],
+        key: "metadataDaemon",
+        kind: Kind::Object(BIND_ADDRESS_AND_PORT),
+        default: "none",
+        help: "Serve the folder of records to other front ends here, without any authentication",
     },
     Setting {
         id: Id::LocalCache,
@@ -613,7 +672,6 @@ pub static KEYS_WITHOUT_MEANING: &[&str] = &[
     "bucketd",
     "cdmi",
     "clusters",
-    "dataDaemon",
     "defaultEncryptionKeyPerAccount",
     "externalBackends",
     "kmip",
@@ -623,7 +681,6 @@ pub static KEYS_WITHOUT_MEANING: &[&str] = &[
     "log.dumpLevel",
     "managementAgent",
     "maxScannedLifecycleListingEntries",
-    "metadataDaemon",
     "metricsListenOn",
     "metricsPort",
     "mongodb",

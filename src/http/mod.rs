@@ -18,6 +18,12 @@ pub mod limits;
 #[cfg(feature = "tiny-http")]
 pub mod tiny;
 
+// The feature decides at compile time which engine serves; both have the same items.
+#[cfg(not(feature = "tiny-http"))]
+pub use engine as serving;
+#[cfg(feature = "tiny-http")]
+pub use tiny as serving;
+
 mod connection;
 mod framing;
 mod head;

@@ -9,6 +9,9 @@
 //! i/<blob id>                             a small body, kept as a record
 //! g/<location> 00 <blob id>               a body that no record names any more, to be deleted
 //! n/<arn> 00 <number: u64> <8 bytes>      an event that its target has not taken yet, oldest first
+//! r/<due: u64><bucket> 00 <key> 00 <id>   a restored version of which something is to be told then
+//! s/key/<name>                            the fingerprint of a key that front ends share, or what it is
+//! s/lease/<name>                          which front end does what one does for all
 //! s/clean-stop                            the last run ended in order
 //! s/paired-body                           the id of a body that only the folder of these records has
 //! ```
@@ -17,6 +20,7 @@
 //! key is one range of records.
 
 use super::{BucketName, SortedId};
+use crate::codec::clock::Millis;
 use crate::storage::BlobId;
 use std::ops::Range;
 
@@ -93,10 +97,37 @@ pub fn garbage(location: &str, id: &BlobId) -> Vec<u8> {
     [b"g/", location.as_bytes(), b"\0", id.0.as_bytes()].concat()
 }
 
-/// The value of an entry of the to-delete list whose body is still being written: whoever publishes the
-/// body removes the entry in the same commit, whoever clears up after a crash first makes it an ordinary
-/// entry. Only one of the two can succeed.
-pub const RESERVED: &[u8] = b"reserved";
+/// What the value begins with of an entry of the to-delete list whose body is still being written:
+/// whoever publishes the body removes the entry in the same commit, whoever clears up after a crash first
+/// makes it an ordinary entry. Only one of the two can succeed.
+const RESERVED: &str = "reserved";
+
+/// The value of an entry of a body that is reserved at a time.
+pub fn reservation(now: Millis) -> Vec<u8> {
+    format!("{RESERVED} {now}").into_bytes()
+}
+
+/// When the body of an entry was reserved, or `None` for one that is not reserved (any more). Reservations
+/// of earlier versions of this program do not say when, and count as made at the beginning of time.
+pub fn reserved_at(value: &[u8]) -> Option<Millis> {
+    let rest = std::str::from_utf8(value).ok()?.strip_prefix(RESERVED)?;
+    Some(rest.trim_start().parse().unwrap_or(0))
+}
+
+/// The lease of what only one front end does at a time.
+pub fn lease(name: &str) -> Vec<u8> {
+    format!("s/lease/{name}").into_bytes()
+}
+
+/// What is known to all front ends of an encryption key or of a name for one.
+pub fn key_claim(name: &str) -> Vec<u8> {
+    format!("s/key/{name}").into_bytes()
+}
+
+/// Whether a record is one of those under which front ends agree: a lease, or what is known of a key.
+pub fn is_shared_state(record_key: &[u8]) -> bool {
+    record_key.starts_with(b"s/lease/") || record_key.starts_with(b"s/key/")
+}
 
 /// The whole to-delete list.
 pub fn all_garbage() -> Range<Vec<u8>> {
@@ -130,6 +161,25 @@ pub fn event_target(record_key: &[u8]) -> Option<&str> {
     let rest = record_key.strip_prefix(b"n/")?;
     let end = rest.iter().position(|byte| *byte == 0)?;
     std::str::from_utf8(&rest[..end]).ok()
+}
+
+/// The entry of a restored version, by the moment (in milliseconds) when something is to be told of it.
+pub fn restore(due_ms: u64, bucket: &BucketName, key: &str, id: SortedId) -> Vec<u8> {
+    let name = bucket.as_str().as_bytes();
+    [b"r/".as_slice(), &due_ms.to_be_bytes(), name, b"\0", key.as_bytes(), b"\0", &id.0].concat()
+}
+
+/// The entries of all restored versions, earliest first.
+pub fn all_restores() -> Range<Vec<u8>> {
+    b"r/".to_vec()..b"r0".to_vec()
+}
+
+/// What a record in [`all_restores`] names: when, and which version.
+pub fn restore_of(record_key: &[u8]) -> Option<(u64, BucketName, &str, SortedId)> {
+    let (due, rest) = record_key.strip_prefix(b"r/")?.split_first_chunk::<8>()?;
+    let (rest, id) = rest.split_last_chunk::<16>()?;
+    let (bucket, key) = std::str::from_utf8(rest.strip_suffix(b"\0")?).ok()?.split_once('\0')?;
+    Some((u64::from_be_bytes(*due), BucketName::parse(bucket).ok()?, key, SortedId(*id)))
 }
 
 /// The object key of a record in [`objects`].
@@ -185,6 +235,13 @@ mod tests {
         assert_eq!(part_number_of(&part(id, 10_000)), Some(10_000));
         let blob = BlobId("0a".to_owned());
         assert_eq!(split_garbage(&garbage("us-east-1", &blob)), Some(("us-east-1".to_owned(), blob)));
+    }
+
+    #[test]
+    fn reservations_say_when_they_were_made() {
+        assert_eq!(reserved_at(&reservation(17)), Some(17));
+        assert_eq!(reserved_at(b"reserved"), Some(0));
+        assert_eq!(reserved_at(b""), None);
     }
 
     #[test]

@@ -10,6 +10,47 @@ use crate::crypto::sealed::sealed_size;
 use crate::storage::{BlobId, StorageError};
 use serde::{Deserialize, Serialize};
 
+/// The storage class of objects for which none is named.
+pub const STANDARD: &str = "STANDARD";
+
+/// Storage classes that a client may ask for (S3 API, PutObject).
+pub const STORAGE_CLASSES: [&str; 8] = [
+    STANDARD,
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "GLACIER_IR",
+];
+
+/// Storage classes whose objects must be restored before they can be read.
+pub const ARCHIVE_CLASSES: [&str; 2] = ["GLACIER", DEEP_ARCHIVE];
+
+/// The coldest of them.
+pub const DEEP_ARCHIVE: &str = "DEEP_ARCHIVE";
+
+/// A temporary copy of an archived object, asked for with RestoreObject. Its state follows from the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// From when on the object can be read, in milliseconds.
+    pub ready_ms: u64,
+    /// From when on it cannot be read any more, in milliseconds.
+    pub expires_ms: u64,
+}
+
+/// How an object of an archive class can be read at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// Not at all: it has to be restored first.
+    Archived,
+    /// Not yet: a restore is under way.
+    Restoring,
+    /// Until then, in milliseconds.
+    Restored(u64),
+}
+
 /// What a listing shows of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectHead {
@@ -41,7 +82,12 @@ impl ObjectHead {
 
     /// The storage class as clients see it.
     pub fn storage_class(&self) -> &str {
-        if self.storage_class.is_empty() { "STANDARD" } else { &self.storage_class }
+        if self.storage_class.is_empty() { STANDARD } else { &self.storage_class }
+    }
+
+    /// Whether the storage class is one whose objects must be restored before they can be read.
+    pub fn is_archived(&self) -> bool {
+        ARCHIVE_CLASSES.contains(&self.storage_class.as_str())
     }
 }
 
@@ -118,6 +164,9 @@ pub struct ObjectDetail {
     /// `PENDING` when the bucket's replication configuration was for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_status: Option<String>,
+    /// The temporary copy, if one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
 }
 
 /// One version of a key.
@@ -148,6 +197,18 @@ impl ObjectRecord {
             checksum: None,
         };
         ObjectRecord { head, detail: ObjectDetail::default() }
+    }
+
+    /// How an archived object can be read at `now`; `None` for one that is not archived.
+    pub fn availability(&self, now: u64) -> Option<Availability> {
+        if !self.head.is_archived() {
+            return None;
+        }
+        Some(match self.detail.restore {
+            Some(restore) if now < restore.ready_ms => Availability::Restoring,
+            Some(restore) if now < restore.expires_ms => Availability::Restored(restore.expires_ms),
+            _ => Availability::Archived,
+        })
     }
 
     /// The stored form.

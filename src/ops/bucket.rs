@@ -4,7 +4,8 @@
 //! Server's rule.
 
 use super::service::COMMIT_TRIES_MAX;
-use super::{Context, acl, bucket_encryption, multipart, ownership, read_small_body, xml_response};
+use super::tagging::{self, BUCKET_TAGS_MAX, Tags};
+use super::{Context, acl, bucket_encryption, metadata, multipart, ownership, read_small_body, xml_response};
 use crate::codec::time::iso8601;
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
@@ -63,12 +64,14 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     xml.element("DisplayName", &account.name);
     xml.close("Owner");
     xml.open("Buckets");
-    let paged = ctx.query.has("max-buckets") || ctx.query.has("continuation-token");
+    // Who asks with any parameter of today's API is told the regions.
+    let with_region = ["prefix", "bucket-region", "max-buckets", "continuation-token"];
+    let with_region = with_region.iter().any(|name| ctx.query.has(name));
     for (name, record) in &found {
         xml.open("Bucket");
         xml.element("Name", name);
         xml.element("CreationDate", &iso8601(record.created_ms));
-        if paged || region.is_some() {
+        if with_region {
             xml.element("BucketRegion", &record.location);
         }
         xml.close("Bucket");
@@ -110,7 +113,8 @@ fn parse_token(text: &str) -> Result<String> {
 pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let account = ctx.identity.account().ok_or_else(|| Error::new(Code::AccessDenied))?;
     let body = read_small_body(body, SMALL_BODY_BYTES_MAX)?;
-    let location = location_of_new(ctx, &body)?;
+    let Wanted { location, tags } = if body.is_empty() { Wanted::default() } else { parse(&body)? };
+    let location = location_of_new(ctx, location)?;
     let object_lock =
         ctx.header("x-amz-bucket-object-lock-enabled").is_some_and(|on| on.eq_ignore_ascii_case("true"));
     let owner = account.canonical_id.clone();
@@ -124,6 +128,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         location,
         versioning: if object_lock { Versioning::Enabled } else { Versioning::Unversioned },
         object_lock,
+        tags: Some(tags).filter(|tags| !tags.is_empty()),
         encryption: bucket_encryption::of_new_bucket(ctx.headers),
         ..BucketRecord::default()
     };
@@ -159,8 +164,7 @@ fn existing_bucket(ctx: &Context<'_>, existing: &BucketRecord, wanted: &BucketRe
 }
 
 /// The location that the body names, or else the one that the endpoint stands for.
-fn location_of_new(ctx: &Context<'_>, body: &[u8]) -> Result<String> {
-    let named = if body.is_empty() { None } else { parse_location(body)? };
+fn location_of_new(ctx: &Context<'_>, named: Option<String>) -> Result<String> {
     let location = match named {
         Some(location) => location,
         None => {
@@ -180,13 +184,30 @@ fn location_of_new(ctx: &Context<'_>, body: &[u8]) -> Result<String> {
     Err(Error::with_message(Code::InvalidLocationConstraint, message).field("LocationConstraint", location))
 }
 
-fn parse_location(body: &[u8]) -> Result<Option<String>> {
+/// What the body of CreateBucket asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    location: Option<String>,
+    tags: Tags,
+}
+
+fn parse(body: &[u8]) -> Result<Wanted> {
     let document = xml_reader::parse(body)?;
     let root = document.root("CreateBucketConfiguration")?;
-    match root.text("LocationConstraint")? {
-        Some(location) if location.is_empty() => Err(xml_reader::malformed("LocationConstraint is empty")),
-        location => Ok(location.map(|location| location.into_owned())),
+    if root.child("Location")?.is_some() || root.child("Bucket")?.is_some() {
+        let message =
+            "CreateBucket with Location or Bucket is not implemented: there are no directory buckets here";
+        return Err(Error::with_message(Code::NotImplemented, message));
     }
+    let location = match root.text("LocationConstraint")? {
+        Some(location) if location.is_empty() => {
+            return Err(xml_reader::malformed("LocationConstraint is empty"));
+        }
+        location => location.map(|location| location.into_owned()),
+    };
+    let tags = root.child("Tags")?.map_or(Ok(Vec::new()), tagging::parse_tag_set)?;
+    metadata::check_tags(&tags, BUCKET_TAGS_MAX)?;
+    Ok(Wanted { location, tags })
 }
 
 /// Whether a name has the form of an AWS region: `eu-west-1`, `us-gov-east-1`, or the old `EU`.
@@ -251,7 +272,7 @@ fn has_records(ctx: &Context<'_>, range: std::ops::Range<Vec<u8>>) -> Result<boo
     let mut found = false;
     ctx.service
         .meta
-        .scan(&range.start..&range.end, &mut |_, _| {
+        .scan_few(&range.start..&range.end, 1, &mut |_, _| {
             found = true;
             Visit::Stop
         })

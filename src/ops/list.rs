@@ -11,7 +11,7 @@ use crate::codec::{base64, unbase64, uri};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::listing::{self, After, Entry, Page, Select};
-use crate::model::object::ObjectHead;
+use crate::model::object::{Availability, ObjectHead};
 use crate::model::{ObjectKey, SortedId};
 
 /// The most entries on a page.
@@ -45,7 +45,7 @@ fn objects_v1(ctx: &Context<'_>) -> Result<Response> {
         xml.element("NextMarker", &encoding.apply(last.name()));
     }
     write_common(&mut xml, &select, asked, page.truncated, &encoding);
-    write_objects(ctx, &mut xml, &page, &encoding, true);
+    write_objects(ctx, &mut xml, &page, &encoding, true)?;
     Ok(xml_response(200, xml.end("ListBucketResult")))
 }
 
@@ -73,7 +73,7 @@ fn objects_v2(ctx: &Context<'_>) -> Result<Response> {
     }
     xml.number("KeyCount", page.entries.len() as u64);
     write_common(&mut xml, &select, asked, page.truncated, &encoding);
-    write_objects(ctx, &mut xml, &page, &encoding, fetch_owner);
+    write_objects(ctx, &mut xml, &page, &encoding, fetch_owner)?;
     Ok(xml_response(200, xml.end("ListBucketResult")))
 }
 
@@ -106,6 +106,7 @@ pub fn versions(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
             xml.element("VersionId", &version.head.version_id());
             xml.boolean("IsLatest", version.latest);
             write_head(ctx, &mut xml, &version.head, true);
+            write_restore_status(ctx, &mut xml, key, &version.head)?;
             xml.close(element);
         }
     }
@@ -265,16 +266,39 @@ fn write_objects(
     page: &Page<ObjectHead>,
     encoding: &Encoding,
     owner: bool,
-) {
+) -> Result<()> {
     for entry in &page.entries {
         if let Entry::Item(key, head) = entry {
             xml.open("Contents");
             xml.element("Key", &encoding.apply(key));
             write_head(ctx, xml, head, owner);
+            write_restore_status(ctx, xml, key, head)?;
             xml.close("Contents");
         }
     }
     write_groups(xml, page, encoding);
+    Ok(())
+}
+
+/// Where asked for, how an archived object can be read. That stands behind what a listing decodes, so each
+/// is looked up.
+fn write_restore_status(ctx: &Context<'_>, xml: &mut XmlWriter, key: &str, head: &ObjectHead) -> Result<()> {
+    let mut asked = ctx.headers.get_all("x-amz-optional-object-attributes").flat_map(|it| it.split(','));
+    if !head.is_archived() || !asked.any(|name| name.trim() == "RestoreStatus") {
+        return Ok(());
+    }
+    let (key, version) = (ObjectKey::parse(key)?, head.version_id());
+    let record = super::object_get::find_version(ctx.service, ctx.bucket(), &key, Some(&version))?;
+    let until = match record.and_then(|record| record.availability(ctx.now)) {
+        Some(Availability::Restoring) => None,
+        Some(Availability::Restored(until)) => Some(until),
+        _ => return Ok(()),
+    };
+    xml.open("RestoreStatus");
+    xml.boolean("IsRestoreInProgress", until.is_none());
+    xml.optional("RestoreExpiryDate", until.map(iso8601).as_deref());
+    xml.close("RestoreStatus");
+    Ok(())
 }
 
 fn write_head(ctx: &Context<'_>, xml: &mut XmlWriter, head: &ObjectHead, owner: bool) {

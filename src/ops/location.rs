@@ -16,14 +16,26 @@ const OLD_BUCKET_LOCATIONS: [&str; 2] = ["sproxyd", "legacy"];
 
 /// Decides by the metadata that an object is going to have. Returns the location whose store gets the
 /// bytes: its name with data backend `multiple`, else the empty string, for then there is one store for
-/// everything and locations are only names.
+/// everything and locations are only names. A storage class that has a location of its own decides before
+/// everything else, so that all objects of the class are where the class says, however they came to it.
 ///
 /// # Errors
 /// `InvalidArgument` for a location that is not configured.
-pub fn of_new_object(ctx: &Context<'_>, metadata: &[(String, String)]) -> Result<String> {
+pub fn of_new_object(
+    ctx: &Context<'_>,
+    metadata: &[(String, String)],
+    storage_class: &str,
+) -> Result<String> {
     let asked = metadata.iter().find(|(name, _)| name == METADATA_NAME).map(|(_, value)| value.as_str());
     let bucket = ctx.bucket().record.location.as_str();
-    choose(&ctx.service.config, asked.unwrap_or(""), bucket, &ctx.target.endpoint)
+    let chosen = choose(&ctx.service.config, asked.unwrap_or(""), bucket, &ctx.target.endpoint)?;
+    Ok(of_class(&ctx.service.config, storage_class).map_or(chosen, str::to_owned))
+}
+
+/// The location that the bytes of a storage class go to; `None` where they stay wherever they are.
+pub fn of_class<'c>(config: &'c Config, storage_class: &str) -> Option<&'c str> {
+    let multiple = config.data == Backend::Multiple;
+    config.storage_classes.get(storage_class).filter(|_| multiple).map(String::as_str)
 }
 
 /// Of the three names the first that is not empty; `endpoint` is a host.

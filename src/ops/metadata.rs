@@ -7,7 +7,7 @@ use super::{Context, acl, object_lock};
 use crate::codec::uri::Query;
 use crate::error::{Code, Error, Result};
 use crate::http::{Headers, Response};
-use crate::model::object::ObjectDetail;
+use crate::model::object::{ObjectDetail, STANDARD, STORAGE_CLASSES};
 
 /// The most bytes of user metadata: names (without `x-amz-meta-`) and values together.
 pub const USER_METADATA_BYTES_MAX: usize = 2 * 1024;
@@ -36,18 +36,6 @@ const SYSTEM_HEADERS: [&str; 7] = [
     "content-type",
     "expires",
     REDIRECT_HEADER,
-];
-
-/// Storage classes that a client may ask for (S3 API, PutObject).
-const STORAGE_CLASSES: [&str; 8] = [
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-    "GLACIER_IR",
 ];
 
 /// Reads everything that a write request says of the object to be.
@@ -140,7 +128,7 @@ fn check_redirect(value: &str) -> Result<()> {
 /// `InvalidStorageClass`.
 pub fn storage_class(ctx: &Context<'_>) -> Result<String> {
     match ctx.header("x-amz-storage-class") {
-        None | Some("STANDARD") => Ok(String::new()),
+        None | Some(STANDARD) => Ok(String::new()),
         Some(class) if STORAGE_CLASSES.contains(&class) => Ok(class.to_owned()),
         Some(class) => Err(Error::new(Code::InvalidStorageClass).field("StorageClassRequested", class)),
     }

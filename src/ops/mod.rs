@@ -54,6 +54,7 @@ pub mod post_object;
 pub mod public_access;
 pub mod range;
 pub mod request_payment;
+pub mod restore;
 pub mod schema;
 pub mod service;
 pub mod sse_headers;
@@ -61,6 +62,7 @@ pub mod stored_settings;
 pub mod table;
 pub mod tagging;
 pub mod target;
+pub mod unbuilt;
 pub mod versioning;
 pub mod website;
 pub mod website_serving;
@@ -176,8 +178,8 @@ impl Context<'_> {
 /// Finds the row for a request.
 ///
 /// # Errors
-/// `InvalidArgument` for two sub-resources at once, `NotImplemented` for an unknown one on a write,
-/// `MethodNotAllowed` for a combination that S3 does not have.
+/// `InvalidArgument` for two sub-resources at once, `NotImplemented` for what is not built, and for an
+/// unknown sub-resource on a write, `MethodNotAllowed` for a combination that S3 does not have.
 pub fn route(
     method: Method,
     target: &Target,
@@ -198,8 +200,19 @@ pub fn route(
             format!("Conflicting query string parameters: {sub}, {second}"),
         ));
     }
+    if let Some(refusal) = unbuilt::refusal(method, scope, query) {
+        return Err(refusal);
+    }
     if !matches!(method, Method::Get | Method::Head | Method::Options) {
         refuse_unknown_sub_resource(query)?;
+    }
+    if method == Method::Put && scope == Scope::Object && sub.is_empty() && query.has("partNumber") {
+        // Taken for a PutObject, a part that lost its upload would replace the whole object.
+        return Err(Error::invalid_argument(
+            "partNumber",
+            query.get("partNumber").unwrap_or_default(),
+            "This operation does not accept partNumber without uploadId",
+        ));
     }
     table::OPERATIONS
         .iter()
@@ -209,11 +222,31 @@ pub fn route(
                 && row.sub == sub
                 && row.header.is_none_or(|header| headers.has(header))
         })
-        .ok_or_else(|| {
-            Error::new(Code::MethodNotAllowed)
+        .ok_or_else(|| no_such_operation(method, scope, sub))
+}
+
+/// What a request is told that no row answers. Two sub-resources of buckets have texts of their own
+/// where a key is asked for them.
+fn no_such_operation(method: Method, scope: Scope, sub: &str) -> Error {
+    let message = match (method, scope, sub) {
+        (Method::Get, Scope::Object, "uploads") => {
+            "Key is not expected for the GET method ?uploads subresource"
+        }
+        (Method::Get, Scope::Object, "versions") => {
+            "There is no such thing as the ?versions sub-resource for a key"
+        }
+        _ => {
+            let resource = match scope {
+                Scope::Service => "SERVICE",
+                Scope::Bucket => "BUCKET",
+                Scope::Object => "OBJECT",
+            };
+            return Error::new(Code::MethodNotAllowed)
                 .field("Method", method.as_str())
-                .field("ResourceType", "BUCKET")
-        })
+                .field("ResourceType", resource);
+        }
+    };
+    Error::with_message(Code::InvalidRequest, message)
 }
 
 /// A write with a parameter that looks like a sub-resource (`?name`) but is none must not be taken

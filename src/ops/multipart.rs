@@ -39,6 +39,7 @@ const OBJECT_BYTES_MAX: u64 = 50 * 1_000_000_000_000;
 pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let checksum = MultipartChecksum::from_headers(ctx.headers)?;
     let detail = metadata::read(ctx)?;
+    let storage_class = metadata::storage_class(ctx)?;
     let (initiator, initiator_name) = initiator(ctx.identity);
     let sealing = Sealing::of_new_object(ctx)?;
     let encryption = sealing.as_ref().map(|sealing| sealing.encryption.clone());
@@ -47,9 +48,9 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         owner: owner_of_new(ctx),
         initiator,
         initiator_name,
-        storage_class: metadata::storage_class(ctx)?,
+        location: location::of_new_object(ctx, &detail.metadata, &storage_class)?,
+        storage_class,
         checksum: checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
-        location: location::of_new_object(ctx, &detail.metadata)?,
         asked: condition_keys::of_creation(ctx),
         replaces: read_current(ctx.service, ctx.bucket(), ctx.key())?
             .is_some_and(|(record, _)| !record.head.delete_marker),
@@ -145,10 +146,7 @@ pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 /// `NoSuchUpload`, `OperationAborted`. The part's body is then dropped.
 pub fn commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: Received) -> Result<PartRecord> {
     let outcome = try_commit_part(ctx, id, number, &received);
-    if outcome.is_err() {
-        ctx.service.drop_unnamed(&received.pieces());
-    }
-    outcome
+    outcome.inspect_err(|error| ctx.service.drop_after(error, &received.pieces()))
 }
 
 fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Received) -> Result<PartRecord> {
@@ -331,8 +329,11 @@ fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
         let number = xml_reader::required(part.integer("PartNumber")?, "PartNumber")?;
         let number =
             u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
-                let message = "Part number must be an integer between 1 and 10000, inclusive";
-                Error::invalid_argument("partNumber", &number.to_string(), message)
+                let message = match number {
+                    ..1 => "PartNumber must be >= 1",
+                    1.. => "Part number must be an integer between 1 and 10000, inclusive",
+                };
+                Error::invalid_argument("PartNumber", &number.to_string(), message)
             })?;
         if listed.last().is_some_and(|last| last.number >= number) {
             return Err(Code::InvalidPartOrder.into());

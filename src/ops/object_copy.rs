@@ -9,9 +9,13 @@ use super::encryption::Sealing;
 use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
-use super::object_put::{Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy};
+use super::object_put::{
+    Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy, refuse_version_id,
+};
 use super::service::{Bucket, no_such_bucket};
-use super::{Context, access, acl, lifecycle, location, logged, metadata, object_lock, range, xml_response};
+use super::{
+    Context, access, acl, lifecycle, location, logged, metadata, object_lock, range, restore, xml_response,
+};
 use crate::codec::time::iso8601;
 use crate::codec::uri;
 use crate::codec::xml_writer::XmlWriter;
@@ -93,6 +97,7 @@ fn read_source(ctx: &Context<'_>, source: &Source, bucket: &Bucket, with_tags: b
     };
     access::may_copy_from(ctx, bucket, (&source.key, source.version.as_deref()), &record, with_tags)?;
     check_copy_source(ctx.headers, &Target::of(&record.head))?;
+    restore::require_readable_source(&record, ctx.now)?;
     Ok(record)
 }
 
@@ -117,6 +122,7 @@ fn open_source(
 
 /// CopyObject.
 pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    refuse_version_id(ctx)?;
     let replace_metadata = directive(ctx, "x-amz-metadata-directive")?;
     let replace_tags = directive(ctx, "x-amz-tagging-directive")?;
     let storage_class = metadata::storage_class(ctx)?;
@@ -133,7 +139,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     })?;
     let source = &found.record;
     let detail = new_detail(ctx, &source.detail, replace_metadata, replace_tags)?;
-    let location = location::of_new_object(ctx, &detail.metadata)?;
+    let location = location::of_new_object(ctx, &detail.metadata, &storage_class)?;
     if !replace_tags && !detail.tags.is_empty() {
         access::may_write_tags(ctx, &detail.tags)?;
     }

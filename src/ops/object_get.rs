@@ -7,7 +7,7 @@ use super::object_put::{push_checksum, push_found_version_id};
 use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
-use super::{Context, access, checksum, conditions, lifecycle, metadata, object_lock};
+use super::{Context, access, checksum, conditions, lifecycle, metadata, object_lock, restore};
 use crate::codec::{time, unhex};
 use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
@@ -37,8 +37,10 @@ const OVERRIDES: [(&str, &str); 6] = [
 
 /// GetObject.
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    requested_part(ctx)?;
     for _ in 0..READ_TRIES_MAX {
         let record = find(ctx)?;
+        restore::require_readable(&record, ctx.now)?;
         let sealing = Sealing::of_read(ctx, &record)?;
         let wanted = Wanted::read(ctx, &record)?;
         let mut response = answer(ctx, &record, &wanted)?;
@@ -57,6 +59,7 @@ pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 
 /// HeadObject.
 pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    requested_part(ctx)?;
     let record = find(ctx)?;
     let sealing = Sealing::of_read(ctx, &record)?;
     let wanted = Wanted::read(ctx, &record)?;
@@ -149,8 +152,16 @@ pub fn find_version(
 /// # Errors
 /// `InvalidArgument`.
 pub fn parse_version_id(version: &str) -> Result<SortedId> {
-    SortedId::parse(version)
-        .ok_or_else(|| Error::invalid_argument("versionId", version, "Invalid version id specified"))
+    let message = match version {
+        "" => "Version id cannot be the empty string",
+        _ => "Invalid version id specified",
+    };
+    SortedId::parse(version).ok_or_else(|| Error::invalid_argument("versionId", version, message))
+}
+
+/// The part that a read asks for. A number that no part can have is refused whatever the key holds.
+fn requested_part(ctx: &Context<'_>) -> Result<Option<u16>> {
+    ctx.param("partNumber").map(parse_part_number).transpose()
 }
 
 /// Which bytes of the object the answer carries.
@@ -165,8 +176,7 @@ struct Wanted {
 impl Wanted {
     fn read(ctx: &Context<'_>, record: &ObjectRecord) -> Result<Wanted> {
         let size = record.head.size;
-        let part = ctx.param("partNumber").map(parse_part_number).transpose()?;
-        if let Some(number) = part {
+        if let Some(number) = requested_part(ctx)? {
             if ctx.headers.has("range") {
                 let message = "Cannot specify both Range header and partNumber query parameter";
                 return Err(Error::with_message(Code::InvalidRequest, message));
@@ -230,6 +240,7 @@ fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<R
     if !head.storage_class.is_empty() {
         response.push_header("x-amz-storage-class", head.storage_class.clone());
     }
+    restore::push(&mut response, record, ctx.now);
     if !record.detail.tags.is_empty() && access::may_also(ctx, record, "s3:GetObjectTagging")? {
         response.push_header("x-amz-tagging-count", record.detail.tags.len().to_string());
     }
@@ -343,6 +354,14 @@ fn read_inline(meta: &dyn MetaStore, piece: &Piece, range: &Range<u64>) -> Resul
     bytes.truncate(end);
     bytes.drain(..start);
     Ok(Some(bytes))
+}
+
+/// Opens the stored form of one body. `Ok(None)` when it is not there (any more).
+///
+/// # Errors
+/// `InternalError` when the store fails.
+pub fn open_stored(service: &Service, piece: &Piece) -> Result<Option<Box<dyn Read + Send>>> {
+    Slice::new(service, piece, 0..0)?.open_stored(0..piece.stored_size())
 }
 
 /// A run of bytes inside one piece, and where to get it.

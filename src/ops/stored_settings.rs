@@ -357,6 +357,7 @@ fn parse_replication(body: &[u8]) -> Result<ReplicationConfiguration> {
     let document = xml_reader::parse(body)?;
     let root = document.root("ReplicationConfiguration")?;
     let xml = fragment(root, &REPLICATION)?;
+    check_roles(&root.required_text("Role")?)?;
     let mut rules = Vec::new();
     let mut ids = std::collections::HashSet::new();
     let mut priorities = std::collections::HashSet::new();
@@ -381,6 +382,20 @@ fn parse_replication(body: &[u8]) -> Result<ReplicationConfiguration> {
     Ok(ReplicationConfiguration { xml, rules })
 }
 
+/// S3 takes one role; Scality S3 Server two with a comma between them, of the source and of the destination.
+fn check_roles(roles: &str) -> Result<()> {
+    let is_role = |arn: &str| {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        matches!(parts[..], ["arn", _, "iam", "", _, resource]
+            if resource.strip_prefix("role/").is_some_and(|name| !name.is_empty()))
+    };
+    if roles.split(',').count() <= 2 && roles.split(',').all(is_role) {
+        return Ok(());
+    }
+    let message = "Invalid Role specified in replication configuration: one ARN of a role is allowed, or two with a comma between them";
+    Err(Error::invalid_argument("Role", roles, message))
+}
+
 /// A rule with a filter is of the newer form, which says more.
 fn check_filtered(rule: Element<'_>) -> Result<()> {
     if rule.child("Prefix")?.is_some() {
@@ -391,9 +406,14 @@ fn check_filtered(rule: Element<'_>) -> Result<()> {
             "Priority must be specified for this version of Cross Region Replication configuration schema. Please refer to S3 Developer Guide for more information.",
         ));
     }
-    if rule.child("DeleteMarkerReplication")?.is_none() {
+    let Some(markers) = rule.child("DeleteMarkerReplication")? else {
         return Err(invalid(
             "DeleteMarkerReplication must be specified for this version of Cross Region Replication configuration schema. Please refer to S3 Developer Guide for more information.",
+        ));
+    };
+    if markers.text("Status")?.as_deref() == Some("Enabled") && !enabled_rule(rule)?.tags.is_empty() {
+        return Err(invalid(
+            "Delete marker replication is not supported if any Tag filter is specified. Please refer to S3 Developer Guide for more information.",
         ));
     }
     Ok(())
@@ -448,6 +468,10 @@ mod tests {
         let first = "<Priority>1</Priority>";
         let tag = "<Tag><Key>k</Key><Value>v</Value></Tag>";
         let (xml, request) = (Some(Code::MalformedXML), Some(Code::InvalidRequest));
+        let argument = Some(Code::InvalidArgument);
+        let with_markers = "<DeleteMarkerReplication><Status>Enabled</Status></DeleteMarkerReplication>";
+        let roles = |roles: &str| format!("<Role>{roles}</Role>{}", old("1"));
+        let arn = "arn:aws:iam::1:role/r";
         let cases = [
             (format!("{role}{}", old("1")), None),
             (old("1"), xml),
@@ -460,6 +484,15 @@ mod tests {
             (format!("{role}{}", new(first, "<Prefix>a</Prefix>", markers)), None),
             (format!("{role}{}", new(first, &format!("<And>{tag}{tag}</And>"), markers)), None),
             (format!("{role}{}", new("", "", markers)), request),
+            (format!("{role}{}", new(first, "<Prefix>a</Prefix>", with_markers)), None),
+            (format!("{role}{}", new(first, tag, with_markers)), request),
+            (format!("{role}{}", new(first, &format!("<And>{tag}{tag}</And>"), with_markers)), request),
+            (roles(&format!("{arn},{arn}")), None),
+            (roles(&format!("{arn},{arn},{arn}")), argument),
+            (roles(""), xml),
+            (roles("r"), argument),
+            (roles("arn:aws:iam::1:role/"), argument),
+            (roles("arn:aws:s3::1:role/r"), argument),
             (format!("{role}{}", new(first, "", "")), request),
             (format!("{role}{}", new(first, "", markers).repeat(2)), request),
         ];

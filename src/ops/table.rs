@@ -3,8 +3,8 @@
 use super::{
     Operation, Scope, acl, attributes, bucket, bucket_encryption, bucket_policy, cors, lifecycle, list,
     list_uploads, logging, multipart, notification, object_copy, object_delete, object_get, object_lock,
-    object_put, ownership, post_object, public_access, request_payment, stored_settings, tagging, versioning,
-    website,
+    object_put, ownership, post_object, public_access, request_payment, restore, stored_settings, tagging,
+    versioning, website,
 };
 use crate::http::Method;
 use Method::{Delete, Get, Head, Post, Put};
@@ -123,6 +123,8 @@ pub static OPERATIONS: &[Operation] = &[
     row("GetObjectLegalHold", Get, OnObject, "legal-hold", "s3:GetObjectLegalHold", object_lock::get_legal_hold),
     row("PutObjectLegalHold", Put, OnObject, "legal-hold", "s3:PutObjectLegalHold", object_lock::put_legal_hold),
 
+    row("RestoreObject", Post, OnObject, "restore", "s3:RestoreObject", restore::restore),
+
     row("CreateMultipartUpload", Post, OnObject, "uploads", "s3:PutObject", multipart::create),
     row_with_header("UploadPartCopy", OnObject, "uploadId", "x-amz-copy-source", "s3:PutObject", object_copy::copy_part),
     row("UploadPart", Put, OnObject, "uploadId", "s3:PutObject", multipart::upload_part),
@@ -134,9 +136,11 @@ pub static OPERATIONS: &[Operation] = &[
 /// Every sub-resource that S3 has, whether or not a row answers it: a request that names one is never
 /// taken for the plain operation.
 static SUB_RESOURCES: &[&str] = &[
+    "abac",
     "accelerate",
     "acl",
     "analytics",
+    "annotation",
     "attributes",
     "cors",
     "delete",
@@ -147,7 +151,10 @@ static SUB_RESOURCES: &[&str] = &[
     "lifecycle",
     "location",
     "logging",
+    "metadataAnnotationTable",
     "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
     "metadataTable",
     "metrics",
     "notification",

@@ -10,7 +10,7 @@ use super::object_get::{delete_marker_refused, find_version, missing};
 use super::object_put::push_found_version_id;
 use super::object_update::{update_version, updated};
 use super::{Context, read_verified_body, xml_response};
-use crate::codec::xml_reader;
+use crate::codec::xml_reader::{self, Element};
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
@@ -94,7 +94,14 @@ fn read_tags(ctx: &Context<'_>, body: Body<'_>, most: usize) -> Result<Tags> {
 /// `MalformedXML`.
 pub fn parse_tags(bytes: &[u8]) -> Result<Tags> {
     let document = xml_reader::parse(bytes)?;
-    let set = document.root("Tagging")?.only(&["TagSet"])?.required("TagSet")?;
+    parse_tag_set(document.root("Tagging")?.only(&["TagSet"])?.required("TagSet")?)
+}
+
+/// Reads the `Tag` elements of a set, wherever it stands. They still need [`check_tags`].
+///
+/// # Errors
+/// `MalformedXML`.
+pub fn parse_tag_set(set: Element<'_>) -> Result<Tags> {
     set.only(&["Tag"])?
         .children("Tag")
         .map(|tag| {

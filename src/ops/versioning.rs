@@ -43,6 +43,10 @@ pub fn put_versioning(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             let message = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.";
             return Err(Error::with_message(Code::InvalidBucketState, message));
         }
+        if record.replication.is_some() && versioning != Versioning::Enabled {
+            let message = "A replication configuration is present on this bucket, so you cannot change the versioning state. To change the versioning state, first delete the replication configuration.";
+            return Err(Error::with_message(Code::InvalidBucketState, message));
+        }
         record.versioning = versioning;
         Ok(())
     })?;

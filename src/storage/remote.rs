@@ -8,7 +8,7 @@
 //!
 //! Proxy variables of the environment are not heeded: where bodies go is said by the configuration alone.
 
-use super::{BlobId, Health, Result, StorageError, WriteError};
+use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
 use crate::codec::digest::Md5Hasher;
 use crate::codec::{hex, random};
 use std::collections::VecDeque;
@@ -180,10 +180,7 @@ impl Endpoints {
         let begun = source.begun;
         drop(source);
         match answer {
-            Ok(answer) => {
-                outgoing.end().map_err(Failure::Source)?;
-                Ok(answer)
-            }
+            Ok(answer) => Ok(answer),
             Err(error) if repeatable || !begun => Err(Failure::NoAnswer(error.to_string())),
             Err(error) => Err(Failure::Final(StorageError::Unavailable(error.to_string()))),
         }
@@ -209,7 +206,8 @@ impl Failure {
     }
 }
 
-fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
+/// An HTTP client that keeps so many connections to each host for later.
+pub fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -304,15 +302,6 @@ impl<'b> Outgoing<'b> {
         })
     }
 
-    /// Demands that the body has ended, which also makes its source verify it.
-    fn end(&mut self) -> io::Result<()> {
-        let Rest::Stream(body) = &mut self.rest else { return Ok(()) };
-        match read_some(body, &mut [0])? {
-            0 => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the body is longer than was declared")),
-        }
-    }
-
     /// The MD5 of what was sent, in hexadecimal; once.
     pub fn take_md5(&mut self) -> String {
         hex(&self.hasher.take().unwrap_or_default().finish())
@@ -367,13 +356,7 @@ impl Read for Source<'_> {
         if room == 0 {
             return Ok(0);
         }
-        let count = match read_some(&mut self.reader, &mut buffer[..room]) {
-            Ok(0) => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body is shorter than was declared"))
-            }
-            other => other,
-        };
-        match count {
+        match self.read_on(&mut buffer[..room]) {
             Ok(count) => {
                 self.left -= count as u64;
                 if let Some(hasher) = &mut self.hasher {
@@ -387,6 +370,24 @@ impl Read for Source<'_> {
                 Err(io::Error::other("the body failed"))
             }
         }
+    }
+}
+
+impl Source<'_> {
+    /// Reads some of the body. Its last byte is given out only when the body has really ended, which also
+    /// makes its source verify it: the remote never gets the whole of a body that is not good.
+    fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = read_some(&mut self.reader, buffer)?;
+        if count == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the body is shorter than was declared",
+            ));
+        }
+        if count as u64 == self.left && read_some(&mut self.reader, &mut [0])? != 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the body is longer than was declared"));
+        }
+        Ok(count)
     }
 }
 
@@ -499,10 +500,113 @@ impl<F: Fetch> Read for Resuming<F> {
     }
 }
 
-/// The health that follows from asking a remote store.
-pub fn health_of(asked: Result<()>) -> Health {
-    match asked {
-        Ok(()) => Health { code: 200, message: "OK".to_owned() },
-        Err(error) => Health { code: 503, message: error.to_string() },
+/// A kind of remote store: its protocol, one request at a time. [`RemoteBlobs`] makes a store of it.
+pub trait Client: Fetch {
+    /// Whether the remote makes the names of bodies, rather than this client.
+    const REMOTE_NAMES: bool;
+
+    /// A new name. Where the remote makes them it stands only for an empty body, which is never sent.
+    fn new_name(&self, hint: &BlobHint<'_>) -> BlobId;
+
+    /// Whether a name is one of this store's. Nothing else becomes part of a URL.
+    fn is_name(&self, id: &BlobId) -> bool;
+
+    /// Stores a body that is not empty, and returns its name: the given one, unless the remote makes
+    /// names.
+    ///
+    /// # Errors
+    /// What [`Endpoints::send_body`] says, and answers other than success.
+    fn put(&self, name: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<BlobId, Failure>;
+
+    /// Removes a body. One that is absent is removed.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    fn remove(&self, id: &BlobId) -> std::result::Result<(), Failure>;
+
+    /// Asks whether the remote is well.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn ask_health(&self) -> std::result::Result<(), Failure>;
+}
+
+/// Bodies in a remote store.
+pub struct RemoteBlobs<C> {
+    pub(super) client: Arc<C>,
+}
+
+impl<C: Client> RemoteBlobs<C> {
+    /// The store of a client.
+    pub(super) fn of(client: C) -> RemoteBlobs<C> {
+        RemoteBlobs { client: Arc::new(client) }
+    }
+}
+
+impl<C: Client> BlobStore for RemoteBlobs<C> {
+    fn write(
+        &self,
+        body: &mut dyn Read,
+        hint: &BlobHint<'_>,
+    ) -> std::result::Result<WrittenBlob, WriteError> {
+        let id = self.client.new_name(hint);
+        let written = self.write_reserved(&id, body, hint);
+        if written.is_err() && !C::REMOTE_NAMES {
+            // Whoever does not reserve has nobody else to clear up.
+            let _ = self.client.remove(&id);
+        }
+        written
+    }
+
+    fn lists(&self) -> bool {
+        false
+    }
+
+    fn reserves(&self) -> bool {
+        !C::REMOTE_NAMES
+    }
+
+    fn reserve(&self, hint: &BlobHint<'_>) -> Option<BlobId> {
+        (!C::REMOTE_NAMES).then(|| self.client.new_name(hint))
+    }
+
+    fn write_reserved(
+        &self,
+        id: &BlobId,
+        body: &mut dyn Read,
+        hint: &BlobHint<'_>,
+    ) -> std::result::Result<WrittenBlob, WriteError> {
+        let mut outgoing = Outgoing::new(body, hint.length)?;
+        let size = outgoing.length;
+        if size == 0 {
+            return Ok(WrittenBlob { id: id.clone(), size });
+        }
+        let id = self.client.put(id, &mut outgoing).map_err(Failure::into_write)?;
+        Ok(WrittenBlob { id, size })
+    }
+
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        if !self.client.is_name(id) {
+            return Ok(None);
+        }
+        Resuming::open(&self.client, id, range)
+    }
+
+    fn delete(&self, id: &BlobId) -> Result<()> {
+        if !self.client.is_name(id) {
+            return Ok(());
+        }
+        self.client.remove(id).map_err(Failure::into_storage)
+    }
+
+    fn list(&self, _: &mut dyn FnMut(BlobId)) -> Result<()> {
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        match self.client.ask_health() {
+            Ok(()) => Health { code: 200, message: "OK".to_owned() },
+            Err(failure) => Health { code: 503, message: failure.into_storage().to_string() },
+        }
     }
 }

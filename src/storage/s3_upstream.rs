@@ -13,8 +13,8 @@
 //! Requests are signed with signature version 4. Small bodies are signed themselves; of others the MD5 is
 //! compared with the ETag that comes back, where that is an MD5.
 
-use super::remote::{Deadlines, Endpoints, Failure, Fetch, Outgoing, Resuming, body_of, health_of, text_of};
-use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
+use super::remote::{Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, body_of, text_of};
+use super::{BlobHint, BlobId, Result, StorageError};
 use crate::auth::Head;
 use crate::auth::keys::sha256;
 use crate::auth::sigv4::Signer;
@@ -26,7 +26,6 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use ureq::Body;
 use ureq::http::{Request, Response};
 
@@ -157,12 +156,11 @@ fn of_profile(text: &str, profile: &str) -> Option<(String, String)> {
     access_key.zip(secret_key).filter(|(access, secret)| !access.is_empty() && !secret.is_empty())
 }
 
-/// A bucket of another store.
-pub struct S3Blobs {
-    client: Arc<Client>,
-}
+/// Bodies in a bucket of another store.
+pub type S3Blobs = RemoteBlobs<Upstream>;
 
-struct Client {
+/// S3's protocol.
+pub struct Upstream {
     settings: Settings,
     endpoints: Endpoints,
     host: String,
@@ -178,7 +176,7 @@ impl S3Blobs {
             false => format!("{}.{}", settings.bucket, settings.endpoint),
         };
         let endpoints = Endpoints::new(vec![format!("{scheme}://{host}")], settings.deadlines);
-        S3Blobs { client: Arc::new(Client { settings, endpoints, host, clock: Clock::system() }) }
+        RemoteBlobs::of(Upstream { settings, endpoints, host, clock: Clock::system() })
     }
 }
 
@@ -191,7 +189,7 @@ fn is_key(id: &BlobId) -> bool {
         && end.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-impl Client {
+impl Upstream {
     /// A new key: what can be read of it, cut where it would be too long, and the random end.
     fn new_key(&self, hint: &BlobHint<'_>) -> BlobId {
         let readable = match self.settings.bucket_match {
@@ -253,61 +251,6 @@ impl Client {
             may_pass(self.endpoints.send(request)?)
         })
     }
-
-    fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<(), Failure> {
-        let length = outgoing.length.to_string();
-        let payload = match outgoing.small() {
-            Some(body) => hex(&sha256(body)),
-            None => "UNSIGNED-PAYLOAD".to_owned(),
-        };
-        let mut fields = vec![("content-length", length.as_str())];
-        if self.settings.encrypt {
-            fields.push(("x-amz-server-side-encryption", "AES256"));
-        }
-        let answer = self.endpoints.attempt(&mut |endpoint| {
-            let request = self.request(Method::Put, endpoint, &id.0, &fields, &payload)?;
-            let answer = self.endpoints.send_body(request, outgoing)?;
-            if outgoing.is_repeatable() { may_pass(answer) } else { Ok(answer) }
-        })?;
-        if answer.status().as_u16() != 200 {
-            return Err(refused("PUT", answer).into());
-        }
-        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or("");
-        let etag = etag.trim_matches('"').to_ascii_lowercase();
-        // With some encryptions the ETag is no digest of the body: then it says nothing.
-        let encryption = answer.headers().get("x-amz-server-side-encryption");
-        let is_md5 = etag.len() == 32 && encryption.is_none_or(|kind| kind == "AES256");
-        text_of(answer);
-        let md5 = outgoing.take_md5();
-        match is_md5 && etag != md5 {
-            true => Err(StorageError::Corrupt(format!("sent {md5}, the remote stored {etag}")).into()),
-            false => Ok(()),
-        }
-    }
-
-    fn delete(&self, id: &BlobId) -> std::result::Result<(), Failure> {
-        let answer = self.send(Method::Delete, &id.0, &[])?;
-        match answer.status().as_u16() {
-            200 | 204 => {
-                text_of(answer);
-                Ok(())
-            }
-            404 => gone(answer, "DELETE").map(|_| ()).map_err(Failure::Final),
-            _ => Err(refused("DELETE", answer).into()),
-        }
-    }
-
-    fn ask_health(&self) -> std::result::Result<(), Failure> {
-        let answer = self.send(Method::Head, "", &[])?;
-        match answer.status().as_u16() {
-            200 => Ok(()),
-            status => Err(StorageError::Unavailable(format!(
-                "HEAD of bucket {} was answered with {status}",
-                self.settings.bucket
-            ))
-            .into()),
-        }
-    }
 }
 
 /// S3 asks clients to try again after these answers.
@@ -340,7 +283,7 @@ fn code_of(text: &str) -> &str {
     code.map_or("", |(code, _)| code)
 }
 
-impl Fetch for Client {
+impl Fetch for Upstream {
     fn fetch(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
         let bytes = format!("bytes={}-{}", range.start, range.end - 1);
         let answer =
@@ -354,63 +297,70 @@ impl Fetch for Client {
     }
 }
 
-impl BlobStore for S3Blobs {
-    fn write(
-        &self,
-        body: &mut dyn Read,
-        hint: &BlobHint<'_>,
-    ) -> std::result::Result<WrittenBlob, WriteError> {
-        let id = self.client.new_key(hint);
-        let written = self.write_reserved(&id, body, hint);
-        if written.is_err() {
-            // Whoever does not reserve has nobody else to clear up.
-            let _ = self.client.delete(&id);
+impl Client for Upstream {
+    const REMOTE_NAMES: bool = false;
+
+    fn new_name(&self, hint: &BlobHint<'_>) -> BlobId {
+        self.new_key(hint)
+    }
+
+    fn is_name(&self, id: &BlobId) -> bool {
+        is_key(id)
+    }
+
+    fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<BlobId, Failure> {
+        let length = outgoing.length.to_string();
+        let payload = match outgoing.small() {
+            Some(body) => hex(&sha256(body)),
+            None => "UNSIGNED-PAYLOAD".to_owned(),
+        };
+        let mut fields = vec![("content-length", length.as_str())];
+        if self.settings.encrypt {
+            fields.push(("x-amz-server-side-encryption", "AES256"));
         }
-        written
-    }
-
-    fn lists(&self) -> bool {
-        false
-    }
-
-    fn reserve(&self, hint: &BlobHint<'_>) -> Option<BlobId> {
-        Some(self.client.new_key(hint))
-    }
-
-    fn write_reserved(
-        &self,
-        id: &BlobId,
-        body: &mut dyn Read,
-        hint: &BlobHint<'_>,
-    ) -> std::result::Result<WrittenBlob, WriteError> {
-        let mut outgoing = Outgoing::new(body, hint.length)?;
-        let size = outgoing.length;
-        if size > 0 {
-            self.client.put(id, &mut outgoing).map_err(Failure::into_write)?;
+        let answer = self.endpoints.attempt(&mut |endpoint| {
+            let request = self.request(Method::Put, endpoint, &id.0, &fields, &payload)?;
+            let answer = self.endpoints.send_body(request, outgoing)?;
+            if outgoing.is_repeatable() { may_pass(answer) } else { Ok(answer) }
+        })?;
+        if answer.status().as_u16() != 200 {
+            return Err(refused("PUT", answer).into());
         }
-        Ok(WrittenBlob { id: id.clone(), size })
-    }
-
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
-        if !is_key(id) {
-            return Ok(None);
+        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or("");
+        let etag = etag.trim_matches('"').to_ascii_lowercase();
+        // With some encryptions the ETag is no digest of the body: then it says nothing.
+        let encryption = answer.headers().get("x-amz-server-side-encryption");
+        let is_md5 = etag.len() == 32 && encryption.is_none_or(|kind| kind == "AES256");
+        text_of(answer);
+        let md5 = outgoing.take_md5();
+        match is_md5 && etag != md5 {
+            true => Err(StorageError::Corrupt(format!("sent {md5}, the remote stored {etag}")).into()),
+            false => Ok(id.clone()),
         }
-        Resuming::open(&self.client, id, range)
     }
 
-    fn delete(&self, id: &BlobId) -> Result<()> {
-        if !is_key(id) {
-            return Ok(());
+    fn remove(&self, id: &BlobId) -> std::result::Result<(), Failure> {
+        let answer = self.send(Method::Delete, &id.0, &[])?;
+        match answer.status().as_u16() {
+            200 | 204 => {
+                text_of(answer);
+                Ok(())
+            }
+            404 => gone(answer, "DELETE").map(|_| ()).map_err(Failure::Final),
+            _ => Err(refused("DELETE", answer).into()),
         }
-        self.client.delete(id).map_err(Failure::into_storage)
     }
 
-    fn list(&self, _: &mut dyn FnMut(BlobId)) -> Result<()> {
-        Ok(())
-    }
-
-    fn health(&self) -> Health {
-        health_of(self.client.ask_health().map_err(Failure::into_storage))
+    fn ask_health(&self) -> std::result::Result<(), Failure> {
+        let answer = self.send(Method::Head, "", &[])?;
+        match answer.status().as_u16() {
+            200 => Ok(()),
+            status => Err(StorageError::Unavailable(format!(
+                "HEAD of bucket {} was answered with {status}",
+                self.settings.bucket
+            ))
+            .into()),
+        }
     }
 }
 

@@ -5,14 +5,13 @@
 //! node is well. Every node of the list serves every key. The key layout lets the operators of a RING
 //! tell from a key where it came from, so it is kept to the byte.
 
-use super::remote::{Deadlines, Endpoints, Failure, Fetch, Outgoing, Resuming, body_of, health_of, text_of};
-use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
+use super::remote::{Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, body_of, text_of};
+use super::{BlobHint, BlobId, Result, StorageError};
 use crate::codec::digest::md5;
 use crate::codec::{hex, random};
 use serde_json::{Map, Value};
 use std::io::Read;
 use std::ops::Range;
-use std::sync::Arc;
 use ureq::http::Request;
 use ureq::http::request::Builder;
 
@@ -24,8 +23,6 @@ const CLASS_OF_SERVICE_DEFAULT: u8 = 2;
 const NAMESPACE: &str = "default";
 /// The service id of S3 in keys.
 const SERVICE_ID: u8 = 0x59;
-/// How often a delete is tried when the answer is an error.
-const DELETE_TRIES_MAX: u32 = 3;
 
 /// What `details.connector.sproxyd` says.
 #[derive(Clone, Debug)]
@@ -75,12 +72,11 @@ impl Settings {
     }
 }
 
-/// A RING.
-pub struct SproxydBlobs {
-    client: Arc<Client>,
-}
+/// Bodies on a RING.
+pub type SproxydBlobs = RemoteBlobs<Sproxyd>;
 
-struct Client {
+/// The protocol of sproxyd.
+pub struct Sproxyd {
     endpoints: Endpoints,
     path: String,
     class_of_service: u8,
@@ -90,12 +86,11 @@ impl SproxydBlobs {
     /// A client; connects when it is first used.
     pub fn new(settings: &Settings) -> SproxydBlobs {
         let nodes = settings.bootstrap.iter().map(|node| format!("http://{node}")).collect();
-        let client = Client {
+        RemoteBlobs::of(Sproxyd {
             endpoints: Endpoints::new(nodes, settings.deadlines),
             path: settings.url_path(),
             class_of_service: settings.class_of_service.unwrap_or(CLASS_OF_SERVICE_DEFAULT),
-        };
-        SproxydBlobs { client: Arc::new(client) }
+        })
     }
 }
 
@@ -121,7 +116,7 @@ fn is_key(id: &BlobId) -> bool {
     id.0.len() == 40 && id.0.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
 }
 
-impl Client {
+impl Sproxyd {
     /// A request with the fields that every request has.
     fn request(&self, method: &str, endpoint: &str, name: &str) -> Builder {
         Request::builder()
@@ -131,22 +126,61 @@ impl Client {
             .header("x-scal-request-uids", hex(&random::<8>()))
             .header("x-scal-replica-policy", "immutable")
     }
+}
 
-    fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<(), Failure> {
+fn built(request: Builder) -> std::result::Result<Request<()>, Failure> {
+    let wrong = |error: ureq::http::Error| StorageError::Unavailable(format!("not a request: {error}"));
+    request.body(()).map_err(|error| wrong(error).into())
+}
+
+/// An answer with another status than success. None of them is passed on to clients as it is.
+fn refused(what: &str, status: u16) -> StorageError {
+    StorageError::Unavailable(format!("sproxyd answered {what} with {status}"))
+}
+
+impl Fetch for Sproxyd {
+    fn fetch(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+        let opened = self.endpoints.attempt(&mut |endpoint| {
+            let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+            let request = self.request("GET", endpoint, &id.0).header("range", bytes);
+            let answer = self.endpoints.send(built(request)?)?;
+            match answer.status().as_u16() {
+                200 | 206 => Ok(Some(body_of(answer, &range)?)),
+                404 => Ok(None),
+                416 => Err(StorageError::Corrupt(format!("{} is shorter than {}", id.0, range.end)).into()),
+                status => Err(refused("GET", status).into()),
+            }
+        });
+        opened.map_err(Failure::into_storage)
+    }
+}
+
+impl Client for Sproxyd {
+    const REMOTE_NAMES: bool = false;
+
+    fn new_name(&self, hint: &BlobHint<'_>) -> BlobId {
+        new_key(hint, self.class_of_service)
+    }
+
+    fn is_name(&self, id: &BlobId) -> bool {
+        is_key(id)
+    }
+
+    fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<BlobId, Failure> {
         self.endpoints.attempt(&mut |endpoint| {
             let request = self.request("PUT", endpoint, &id.0).header("content-length", outgoing.length);
             let answer = self.endpoints.send_body(built(request)?, outgoing)?;
             match answer.status().as_u16() {
                 200 => {
                     text_of(answer);
-                    Ok(())
+                    Ok(id.clone())
                 }
                 status => Err(refused("PUT", status).into()),
             }
         })
     }
 
-    fn delete(&self, id: &BlobId) -> std::result::Result<(), Failure> {
+    fn remove(&self, id: &BlobId) -> std::result::Result<(), Failure> {
         self.endpoints.attempt(&mut |endpoint| {
             let request = built(self.request("DELETE", endpoint, &id.0))?;
             let answer = self.endpoints.send(request)?;
@@ -172,100 +206,6 @@ impl Client {
                 status => Err(refused("GET of .conf", status).into()),
             }
         })
-    }
-}
-
-fn built(request: Builder) -> std::result::Result<Request<()>, Failure> {
-    let wrong = |error: ureq::http::Error| StorageError::Unavailable(format!("not a request: {error}"));
-    request.body(()).map_err(|error| wrong(error).into())
-}
-
-/// An answer with another status than success. None of them is passed on to clients as it is.
-fn refused(what: &str, status: u16) -> StorageError {
-    StorageError::Unavailable(format!("sproxyd answered {what} with {status}"))
-}
-
-impl Fetch for Client {
-    fn fetch(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
-        let opened = self.endpoints.attempt(&mut |endpoint| {
-            let bytes = format!("bytes={}-{}", range.start, range.end - 1);
-            let request = self.request("GET", endpoint, &id.0).header("range", bytes);
-            let answer = self.endpoints.send(built(request)?)?;
-            match answer.status().as_u16() {
-                200 | 206 => Ok(Some(body_of(answer, &range)?)),
-                404 => Ok(None),
-                416 => Err(StorageError::Corrupt(format!("{} is shorter than {}", id.0, range.end)).into()),
-                status => Err(refused("GET", status).into()),
-            }
-        });
-        opened.map_err(Failure::into_storage)
-    }
-}
-
-impl BlobStore for SproxydBlobs {
-    fn write(
-        &self,
-        body: &mut dyn Read,
-        hint: &BlobHint<'_>,
-    ) -> std::result::Result<WrittenBlob, WriteError> {
-        let id = new_key(hint, self.client.class_of_service);
-        let written = self.write_reserved(&id, body, hint);
-        if written.is_err() {
-            // Whoever does not reserve has nobody else to clear up.
-            let _ = self.client.delete(&id);
-        }
-        written
-    }
-
-    fn lists(&self) -> bool {
-        false
-    }
-
-    fn reserve(&self, hint: &BlobHint<'_>) -> Option<BlobId> {
-        Some(new_key(hint, self.client.class_of_service))
-    }
-
-    fn write_reserved(
-        &self,
-        id: &BlobId,
-        body: &mut dyn Read,
-        hint: &BlobHint<'_>,
-    ) -> std::result::Result<WrittenBlob, WriteError> {
-        let mut outgoing = Outgoing::new(body, hint.length)?;
-        let size = outgoing.length;
-        // Empty bodies are never stored on a RING.
-        if size > 0 {
-            self.client.put(id, &mut outgoing).map_err(Failure::into_write)?;
-        }
-        Ok(WrittenBlob { id: id.clone(), size })
-    }
-
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
-        if !is_key(id) {
-            return Ok(None);
-        }
-        Resuming::open(&self.client, id, range)
-    }
-
-    fn delete(&self, id: &BlobId) -> Result<()> {
-        if !is_key(id) {
-            return Ok(());
-        }
-        let mut tries = 1;
-        loop {
-            match self.client.delete(id) {
-                Err(Failure::Final(_)) if tries < DELETE_TRIES_MAX => tries += 1,
-                other => return other.map_err(Failure::into_storage),
-            }
-        }
-    }
-
-    fn list(&self, _: &mut dyn FnMut(BlobId)) -> Result<()> {
-        Ok(())
-    }
-
-    fn health(&self) -> Health {
-        health_of(self.client.ask_health().map_err(Failure::into_storage))
     }
 }
 

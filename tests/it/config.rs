@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -226,6 +226,25 @@ fn every_bad_file_stops_the_start_with_one_sentence() {
         ("config.json", r#"{"restEndpoints": []}"#, "config.json: restEndpoints: []"),
         ("config.json", r#"{"restEndpoints": {"h": 1}}"#, "config.json: restEndpoints.h: 1"),
         ("config.json", r#"{"restEndpoints": {"h": "mars"}}"#, "config.json: restEndpoints.h: \"mars\""),
+        ("config.json", r#"{"storageClasses": []}"#, "config.json: storageClasses: []"),
+        (
+            "config.json",
+            r#"{"storageClasses": {"COLD": "file"}}"#,
+            "storageClasses.COLD: \"file\" is not allowed; allowed: one of the keys REDUCED_REDUNDANCY,",
+        ),
+        ("config.json", r#"{"storageClasses": {"STANDARD": "file"}}"#, "storageClasses.STANDARD: \"file\""),
+        ("config.json", r#"{"storageClasses": {"GLACIER": "mars"}}"#, "storageClasses.GLACIER: \"mars\""),
+        ("config.json", r#"{"s3pail": {"restoreSeconds": -1}}"#, "config.json: s3pail.restoreSeconds: -1"),
+        (
+            "config.json",
+            r#"{"s3pail": {"notificationWebhook": "https://h/"}}"#,
+            "s3pail.notificationWebhook: \"https://h/\" is not allowed; allowed: an http:// URL",
+        ),
+        (
+            "config.json",
+            r#"{"bucketNotificationDestinations": [{"resource": "q", "type": "webhook", "host": "https://h/"}]}"#,
+            "bucketNotificationDestinations[0].host: \"https://h/\" is not allowed; allowed: ",
+        ),
         ("config.json", r#"{"websiteEndpoints": [1]}"#, "config.json: websiteEndpoints[0]: 1"),
         ("config.json", r#"{"log": {"logLevel": "loud"}}"#, "config.json: log.logLevel: \"loud\""),
         ("config.json", r#"{"healthChecks": {"allowFrom": ["x"]}}"#, "healthChecks.allowFrom[0]: \"x\""),
@@ -334,13 +353,71 @@ fn the_health_check_exits_0_only_when_the_server_answers_well() {
 }
 
 #[test]
-fn the_shipped_files_start_the_same_server_as_no_files() {
+fn the_shipped_files_start_the_same_server_as_no_files_and_daemons_beside_it() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     let folder = Folder::new(&[]);
-    for name in ["config.json", "locationConfig.json", "authdata.json"] {
+    for name in ["locationConfig.json", "authdata.json"] {
         fs::copy(shipped.join(name), folder.0.join("conf").join(name)).unwrap();
     }
+    // Tests must not fight for the daemons' ports: everything else is as it is shipped.
+    let text = fs::read_to_string(shipped.join("config.json")).unwrap();
+    for (key, port) in [("dataDaemon", "9991"), ("metadataDaemon", "9990")] {
+        assert!(text.contains(&format!("\"{key}\": {{ \"bindAddress\": \"localhost\", \"port\": {port} }}")));
+    }
+    let text = text.replace("9991", "59991").replace("9990", "59990");
+    let text = text.replace("localhost\", \"port\": 5999", "127.73.99.1\", \"port\": 5999");
+    fs::write(folder.0.join("conf/config.json"), text).unwrap();
     let server = Server::start(s3pail(&folder.0, &["--port=0"], &[]));
     assert!(server.start_line.contains("http://127.0.0.1:"), "{}", server.start_line);
     assert!(server.start_line.contains("(file backend, sync strict, "), "{}", server.start_line);
+    assert!(TcpStream::connect("127.73.99.1:59991").is_ok());
+    // In memory there is nothing that others could be served.
+    let memory = Server::start(s3pail(&folder.0, &["--port=0", "--backend=mem"], &[]));
+    assert!(memory.start_line.contains("(memory backend"), "{}", memory.start_line);
+}
+
+/// Sends a request to the server of a start line and returns the head and the body of the answer.
+#[cfg(unix)]
+fn ask(server: &Server, request: &str) -> (String, String) {
+    let url = server.start_line.split("http://").nth(1).unwrap();
+    let mut stream = TcpStream::connect(url.split(' ').next().unwrap()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_data_daemon_keeps_its_bodies_when_it_is_stopped_and_started_again() {
+    let folder = Folder::new(&[]);
+    let start = || Server::start(s3pail(&folder.0, &["--role=data", "--listen=127.0.0.1:0"], &[]));
+    let server = start();
+    assert!(server.start_line.contains("(data daemon, file backend, sync strict, "), "{}", server.start_line);
+    assert!(!server.start_line.contains("WARNING"));
+    let put = "PUT /DataFile/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody";
+    let (head, _) = ask(&server, put);
+    let location = head.split("Location: ").nth(1).unwrap().split("\r\n").next().unwrap().to_owned();
+    let address = server.start_line.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let well = output(s3pail(&folder.0, &["healthcheck", "--role=data", "--listen", &address], &[]));
+    assert_eq!(well.status.code(), Some(0), "{}", stderr_of(&well));
+    let pid = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let (code, stderr) = server.wait();
+    assert_eq!(code, Some(0), "{stderr}");
+    let server = start();
+    let get = format!("GET {location} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_eq!(ask(&server, &get).1, "body");
+    assert!(!folder.0.join("localMetadata").exists());
+}
+
+#[test]
+fn a_daemon_that_cannot_be_is_refused_by_name() {
+    let stderr = refused(&[], &["--role=data", "--backend=mem"]);
+    assert!(stderr.contains("--role: \"data\" is not allowed"), "{stderr}");
+    let file = r#"{ "dataDaemon": { "bindAddress": "here", "port": 1 } }"#;
+    let stderr = refused(&[("config.json", file)], &[]);
+    assert!(stderr.contains("config.json: dataDaemon.bindAddress: \"here\""), "{stderr}");
 }

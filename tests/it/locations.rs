@@ -47,7 +47,7 @@ fn stored(blobs: &Arc<dyn BlobStore>) -> usize {
 }
 
 /// How many bodies are in memory and in files.
-fn bodies(server: &TestServer) -> (usize, usize) {
+pub fn bodies(server: &TestServer) -> (usize, usize) {
     let locations = &server.service().locations;
     (stored(&locations["mem"]), stored(&locations["us-east-1"]))
 }
@@ -256,7 +256,7 @@ fn health_has_an_entry_for_each_location() {
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
         let name = match server.backend {
             "memory" => "mem",
-            "file" => "file",
+            "file" | "data_daemon" => "file",
             _ => "us-east-1",
         };
         assert_eq!(body[name]["code"], 200, "{body}");

@@ -9,18 +9,25 @@ mod harness; // a server per backend and a signing client
 mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
+mod actions; // every action of the API, built or not
 mod bad_input; // the table of bad input, and what happened to other servers
 mod bucket; // create, list, head, delete
+mod check; // s3pail check, and what it says of damage
 mod config; // what starts, what does not, and what it says
+mod copy; // copies, conditional deletions, attributes
 mod cors; // what a page of another origin may see
+mod data_daemon; // bodies in another process, and its failures
+mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
+mod http_limits; // each limit of the engine, at the limit and one past it; stalled clients
 mod lifecycle; // rules, and what they do when their day comes
-mod limits; // each limit of the engine, at the limit and one past it
+mod limits; // sizes, at the limit and one past
 mod list; // pages, prefixes, delimiters, markers
 mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
 mod logging; // access logs and their delivery
+mod metadata_daemon; // records for other processes
 mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
@@ -28,7 +35,10 @@ mod object_lock; // retention, legal hold, and what they forbid
 mod operations; // every row of the operations table: done, denied, refused, and its answer
 mod policy_model; // the policy evaluator against a second one
 mod post_object; // uploads from HTML forms
+mod power_cut; // what is left when the power goes, at every step of every write
 mod protocol; // raw sockets: HTTP itself
+mod races; // writes at the same moment
+mod random_model; // random histories against a model
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
@@ -36,8 +46,10 @@ mod smuggling; // requests that two servers could read differently
 mod sproxyd; // a RING as a location, and its failures
 mod statistics; // requests and failures, counted in Redis
 mod storage; // the conformance suite of the backends
+mod storage_class; // where the bytes of a class go
 mod stored_settings; // settings that are only kept
 mod suite; // where S3 and a public test suite disagree
 mod tagging; // tags of buckets and objects
+mod two_front_ends; // what they share, and what not
 mod versioning; // versions, delete markers, the null version
 mod website; // pages for people

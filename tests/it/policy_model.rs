@@ -89,8 +89,10 @@ fn field(operator: &str) -> (&'static str, &'static [&'static str], &'static [&'
             &["arn:aws:iam::1111*:user/*", "arn:aws:iam::444455556666:user/eve"],
             &["arn:aws:iam::111122223333:user/bob", "arn:aws:iam::444455556666:user/eve"],
         ),
-        name if name.starts_with("Numeric") => ("s3:max-keys", &["1", "10", "2.5"], &["0", "1", "2.5", "10"]),
-        _ => ("s3:prefix", &["a", "A", "a*", "?", "ab"], &["a", "A", "ab", "b", ""]),
+        name if name.starts_with("Numeric") => {
+            ("s3:signatureAge", &["1", "10", "2.5"], &["0", "1", "2.5", "10"])
+        }
+        _ => ("aws:UserAgent", &["a", "A", "a*", "?", "ab"], &["a", "A", "ab", "b", ""]),
     }
 }
 

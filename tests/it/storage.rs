@@ -1,7 +1,9 @@
 //! The contract of the two storage traits, one test for each sentence, run on every backend; then what
 //! only the file stores promise: recovery, locks, formats, bit rot, full disks.
 
-use super::harness::TestServer;
+use super::data_daemon::Rig;
+use super::harness::{TestServer, wait_until};
+use super::stand_in::metadata::Metadata;
 use super::stand_in::sproxyd::{Node, Ring};
 use s3pail::storage::fault::{DiskFaults, Fault, Faulty, Step};
 use s3pail::storage::file_blobs::{BLOCK_BYTES, FileBlobs};
@@ -23,6 +25,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 const MODES: [SyncMode; 3] = [SyncMode::Strict, SyncMode::Relaxed, SyncMode::None];
 const HINT: BlobHint<'static> = BlobHint { bucket: "b", key: "k", owner: "o", length: None };
@@ -118,6 +121,8 @@ fn on_remote_blobs(test: impl Fn(&dyn BlobStore)) {
         deadlines: Deadlines::default(),
     }));
     ring.check();
+    eprintln!("data daemon");
+    test(&Rig::new().client());
     eprintln!("S3");
     let remote = TestServer::memory();
     remote.bucket("remote");
@@ -151,6 +156,11 @@ fn on_meta(test: impl Fn(&dyn MetaStore)) {
     eprintln!("file behind faults");
     let temporary = Temporary::new();
     test(&Faulty::new(temporary.meta(SyncMode::None)));
+    eprintln!("a daemon over memory");
+    test(&Metadata::start().client());
+    eprintln!("a daemon over files");
+    let temporary = Temporary::new();
+    test(&Metadata::over(Arc::new(temporary.meta(SyncMode::None))).client());
 }
 
 /// Bytes that differ from block to block.
@@ -1090,4 +1100,32 @@ fn a_queued_delete_removes_the_body_and_then_its_record() {
     let records = scan(&*meta, b"deletes/"..b"deletes0");
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].0, format!("deletes/{}", left[0].0).into_bytes());
+}
+
+#[test]
+fn a_delete_that_fails_is_tried_three_times_in_all() {
+    for (failures, given_up) in [(2, 0), (3, 1)] {
+        let budget = Budget::new(BUDGET_BYTES);
+        let blobs = Arc::new(Faulty::new(MemoryBlobs::new(Arc::clone(&budget))));
+        let meta = Arc::new(MemoryMeta::new(budget));
+        let queue = DeleteQueue::start_with(
+            Arc::clone(&blobs) as Arc<dyn BlobStore>,
+            Arc::clone(&meta) as Arc<dyn MetaStore>,
+            Duration::from_millis(1),
+        )
+        .unwrap();
+        let id = write(&*blobs, b"old");
+        put(&*meta, b"deletes/one", b"");
+        (0..failures).for_each(|_| blobs.plan(Step::BlobDelete, Fault::Unavailable));
+        queue.push(id, b"deletes/one".to_vec());
+        let left = || scan(&*meta, b"deletes/"..b"deletes0").len() as u64;
+        wait_until("the delete is done or given up", || left() == 0 || queue.failed() > 0);
+        assert_eq!((queue.failed(), left()), (given_up, given_up), "{failures}");
+        // None is tried a fourth time, and later ones are not held up.
+        put(&*meta, b"deletes/two", b"");
+        queue.push(write(&*blobs, b"other"), b"deletes/two".to_vec());
+        wait_until("the next delete is done", || left() == given_up);
+        drop(queue);
+        assert_eq!(listed(&*blobs).len() as u64, given_up);
+    }
 }

@@ -90,7 +90,71 @@ fn objects_that_replication_is_for_are_marked_pending() {
             let reply = server.head(&format!("/kept/{key}")).expect(200);
             assert_eq!(reply.header("x-amz-replication-status"), status, "{key}");
         }
+        // Replication counts on versions: they cannot be suspended under it.
+        let suspended = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+        server.put("/kept?versioning", suspended).expect_error(409, "InvalidBucketState");
+        server.put("/kept?versioning", enabled).expect(200);
         server.delete("/kept?replication").expect(204);
+        server.put("/kept?versioning", suspended).expect(200);
         server.get("/kept?replication").expect_error(404, "ReplicationConfigurationNotFoundError");
+    });
+}
+
+/// A document of each kind: the sub-resource, the root, and the content but for the id.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("analytics", "AnalyticsConfiguration", "<StorageClassAnalysis/>"),
+    (
+        "intelligent-tiering",
+        "IntelligentTieringConfiguration",
+        "<Status>Enabled</Status><Tiering><AccessTier>ARCHIVE_ACCESS</AccessTier><Days>90</Days></Tiering>",
+    ),
+    (
+        "inventory",
+        "InventoryConfiguration",
+        "<Destination><S3BucketDestination><Bucket>arn:aws:s3:::to</Bucket><Format>CSV</Format></S3BucketDestination></Destination><IsEnabled>true</IsEnabled><IncludedObjectVersions>All</IncludedObjectVersions><Schedule><Frequency>Daily</Frequency></Schedule>",
+    ),
+    ("metrics", "MetricsConfiguration", "<Filter><Prefix>a</Prefix></Filter>"),
+];
+
+#[test]
+fn configurations_of_every_kind_are_checked_kept_apart_and_bounded() {
+    for_each_backend(|server| {
+        server.bucket("kept");
+        for (sub, root, content) in KINDS {
+            let body = |id: &str, content: &str| format!("<{root}><Id>{id}</Id>{content}</{root}>");
+            let put = |id: &str, body: &str| server.put(&format!("/kept?{sub}&id={id}"), body.as_bytes());
+            put("one", &body("one", content)).expect(200);
+            let got = server.get(&format!("/kept?{sub}&id=one")).expect(200);
+            assert_eq!(got.element("Id").as_deref(), Some("one"), "{sub}");
+            put("one", &body("other", content)).expect_error(400, "InvalidArgument");
+            server
+                .put(&format!("/kept?{sub}"), body("one", content).as_bytes())
+                .expect_error(400, "InvalidArgument");
+            server.delete(&format!("/kept?{sub}")).expect_error(400, "InvalidArgument");
+            let long = "i".repeat(65);
+            for bad in [
+                String::new(),
+                "{}".to_owned(),
+                body("one", &format!("{content}<Unknown/>")),
+                body(
+                    "one",
+                    &content
+                        .replace("Enabled", "On")
+                        .replace("Daily", "Hourly")
+                        .replace("Prefix", "Suffix")
+                        .replace("StorageClassAnalysis", "X"),
+                ),
+                content.to_owned(),
+            ] {
+                put("one", &bad).expect_error(400, "MalformedXML");
+            }
+            assert_eq!(put(&long, &body(&long, content)).status, 400, "{sub}");
+            server.get(&format!("/kept?{sub}&id=none")).expect_error(404, "NoSuchConfiguration");
+            server.delete(&format!("/kept?{sub}&id=none")).expect_error(404, "NoSuchConfiguration");
+            assert_eq!(server.get(&format!("/kept?{sub}")).expect(200).elements("Id"), ["one"], "{sub}");
+            server.as_lisa().get(&format!("/kept?{sub}")).expect_error(403, "AccessDenied");
+            server.delete(&format!("/kept?{sub}&id=one")).expect(204);
+            assert!(server.get(&format!("/kept?{sub}")).expect(200).elements("Id").is_empty());
+        }
     });
 }

@@ -303,7 +303,7 @@ fn a_policy_full_of_wildcards_is_evaluated_in_no_time() {
         scene.server.anonymous().get(&format!("/shut/{key}")).expect_error(403, "AccessDenied");
     }
     scene.server.delete("/shut?policy").expect(204);
-    scene.is_unharmed("SE-100");
+    scene.lives("SE-100");
 }
 
 /// BI-222 to BI-225, BI-227 to BI-229, BI-233, SE-27, SE-28, SE-64, SE-65, SE-84.

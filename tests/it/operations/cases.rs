@@ -22,6 +22,8 @@ pub struct Case {
     pub refusal: (u16, &'static str),
     /// How others are told that they may not.
     pub denial: (u16, &'static str),
+    /// Whether S3 has ended the operation, so that nobody gets what it was for.
+    pub ended: bool,
     /// The file of `tests/it/` that shows what the operation does.
     pub shown_in: &'static str,
     /// Whether everybody with a key may do it, so that only strangers are refused.
@@ -74,6 +76,7 @@ const fn case(
         wrong,
         refusal,
         denial: (403, "AccessDenied"),
+        ended: false,
         shown_in,
         anyone_with_a_key: false,
     }
@@ -219,9 +222,11 @@ pub static CASES: &[Case] = &[
     case("GetObjectAcl", &[BUCKET, OBJECT], bare("GET /tested/a?acl"), bare("GET /tested/absent?acl"), NO_KEY, "access"),
     case("PutObjectAcl", &[BUCKET, step("PUT /tested?ownershipControls", OWNERSHIP), OBJECT], step("PUT /tested/a?acl", ACL), step("PUT /tested/a?acl", "<AccessControlPolicy/>"), (400, "MalformedACLError"), "access"),
     case("GetObjectAttributes", &[BUCKET, OBJECT], with("GET /tested/a?attributes", &[("x-amz-object-attributes", "ETag,Checksum,ObjectSize,StorageClass")], ""), with("GET /tested/a?attributes", &[("x-amz-object-attributes", "Color")], ""), (400, "InvalidArgument"), "object"),
+    Case { ended: true, ..case("GetObjectTorrent", &[BUCKET, OBJECT], bare("GET /tested/a?torrent"), bare("GET /absent/a?torrent"), NO_BUCKET, "suite") },
     case("GetObjectTagging", &[BUCKET, OBJECT, step("PUT /tested/a?tagging", TAGGING)], bare("GET /tested/a?tagging"), bare("GET /tested/absent?tagging"), NO_KEY, "tagging"),
     case("PutObjectTagging", &[BUCKET, OBJECT], step("PUT /tested/a?tagging", TAGGING), step("PUT /tested/a?tagging", "<Tagging/>"), MALFORMED, "tagging"),
     case("DeleteObjectTagging", &[BUCKET, OBJECT, step("PUT /tested/a?tagging", TAGGING)], bare("DELETE /tested/a?tagging"), bare("DELETE /tested/absent?tagging"), NO_KEY, "tagging"),
+    case("RestoreObject", &[BUCKET, with("PUT /tested/a", &[("x-amz-storage-class", "GLACIER")], "hello")], step("POST /tested/a?restore", "<RestoreRequest><Days>1</Days></RestoreRequest>"), step("POST /tested/a?restore", "<RestoreRequest><Days>0</Days></RestoreRequest>"), (400, "InvalidArgument"), "storage_class"),
     case("GetObjectRetention", &[LOCKED, OBJECT, step("PUT /tested/a?retention", RETENTION)], bare("GET /tested/a?retention"), bare("GET /tested/absent?retention"), NO_KEY, "object_lock"),
     case("PutObjectRetention", &[LOCKED, OBJECT], step("PUT /tested/a?retention", RETENTION), step("PUT /tested/a?retention", "<Retention><Mode>GOVERNANCE</Mode></Retention>"), MALFORMED, "object_lock"),
     case("GetObjectLegalHold", &[LOCKED, OBJECT, step("PUT /tested/a?legal-hold", HOLD)], bare("GET /tested/a?legal-hold"), bare("GET /tested/absent?legal-hold"), NO_KEY, "object_lock"),
