@@ -139,8 +139,12 @@ fn a_server_for_tests_that_count() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// The last is kept because the other side still writes to it.
-struct Process(Child, SocketAddr, Lines<BufReader<ChildStdout>>);
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    /// Kept because the other side still writes to it.
+    _output: Lines<BufReader<ChildStdout>>,
+}
 
 impl Process {
     fn start(connections_max: usize) -> Process {
@@ -153,25 +157,26 @@ impl Process {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines.find_map(|line| line.unwrap().strip_prefix("listening ")?.parse().ok());
-        Process(child, address.expect("the server says where it listens"), lines)
+        let address = address.expect("the server says where it listens");
+        Process { child, address, _output: lines }
     }
 
     /// A number of `/proc/PID/status`; kB where it is memory.
     fn number(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap()
     }
 
     fn files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
 }
 
@@ -184,11 +189,11 @@ fn ten_thousand_idle_connections_cost_no_thread() {
         eprintln!("{count} connections instead of 10000: the limit is {} open files", open_files_max());
     }
     let process = Process::start(count + 10);
-    assert_eq!(Client::connect(process.1).get("/").status, 200);
+    assert_eq!(Client::connect(process.address).get("/").status, 200);
     let (threads, memory, files) = (process.number("Threads"), process.number("VmRSS"), process.files());
     let mut clients: Vec<Client> = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut client = Client::connect(process.1);
+        let mut client = Client::connect(process.address);
         assert_eq!(client.get("/").status, 200);
         clients.push(client);
     }
@@ -202,7 +207,7 @@ fn ten_thousand_idle_connections_cost_no_thread() {
     }
     drop(clients);
     eventually("the files are closed", || process.files() <= files);
-    assert_eq!(Client::connect(process.1).get("/").status, 200);
+    assert_eq!(Client::connect(process.address).get("/").status, 200);
 }
 
 // Transfers that stand still.
@@ -299,7 +304,7 @@ fn trickling_transfers_give_way_too() {
 #[test]
 fn stand_ins_end_with_the_transfers_that_they_stood_in_for() {
     let process = Process::start(1000);
-    let address = process.1;
+    let address = process.address;
     assert_eq!(Client::connect(address).get("/").status, 200);
     let threads = process.number("Threads");
     let mut clients: Vec<Client> = (0..50).map(|_| Client::connect(address)).collect();
@@ -358,9 +363,9 @@ fn a_server_full_of_stalled_uploads_serves_others_and_says_slow_down() {
 #[test]
 fn pipelined_requests_without_end_cost_no_memory() {
     let process = Process::start(100);
-    assert_eq!(Client::connect(process.1).get("/").status, 200);
+    assert_eq!(Client::connect(process.address).get("/").status, 200);
     let memory = process.number("VmRSS");
-    let client = Client::connect(process.1);
+    let client = Client::connect(process.address);
     let stream = client.0.get_ref();
     stream.set_nonblocking(true).unwrap();
     let requests = "GET /bytes/1000 HTTP/1.1\r\nHost: h\r\n\r\n".repeat(10_000);
@@ -371,7 +376,7 @@ fn pipelined_requests_without_end_cost_no_memory() {
             Ok(count) => (sent, idle) = (sent + count, 0),
             Err(_) => {
                 idle += 1;
-                assert_eq!(Client::connect(process.1).get("/").status, 200);
+                assert_eq!(Client::connect(process.address).get("/").status, 200);
             }
         }
     }
@@ -381,7 +386,7 @@ fn pipelined_requests_without_end_cost_no_memory() {
 }
 
 fn server_lives(process: &Process) -> bool {
-    Client::connect(process.1).get("/").status == 200
+    Client::connect(process.address).get("/").status == 200
 }
 
 /// BI-089, BI-108, SE-91, SE-92: uploads that are cancelled, and refused ones that never come, a thousand times.
@@ -389,10 +394,10 @@ fn server_lives(process: &Process) -> bool {
 #[test]
 fn vanished_clients_leave_no_file_and_no_thread() {
     let process = Process::start(1000);
-    assert_eq!(Client::connect(process.1).get("/").status, 200);
+    assert_eq!(Client::connect(process.address).get("/").status, 200);
     let (files, threads) = (process.files(), process.number("Threads"));
     for round in 0..1000 {
-        let mut client = Client::connect(process.1);
+        let mut client = Client::connect(process.address);
         client.send(match round % 4 {
             0 => put("/echo", "Content-Length: 5368709120\r\n", &[b'x'; 20_000]),
             1 => put("/ignore", "Content-Length: 100000\r\n", b"abc"),
