@@ -67,6 +67,7 @@ impl Server {
     }
 
     /// Its process id.
+    #[cfg(not(feature = "tiny-http"))]
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -10,6 +10,8 @@ mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
 mod actions; // every action of the API, built or not
+// What tiny_http cannot do stands at the top of src/http/tiny.rs; most of these rows are among it.
+#[cfg(not(feature = "tiny-http"))]
 mod bad_input; // the table of bad input, and what happened to other servers
 mod bucket; // create, list, head, delete
 mod check; // s3pail check, and what it says of damage
@@ -20,6 +22,7 @@ mod data_daemon; // bodies in another process, and its failures
 mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
+#[cfg(not(feature = "tiny-http"))]
 mod http_limits; // each limit of the engine, at the limit and one past it; stalled clients
 mod lifecycle; // rules, and what they do when their day comes
 mod limits; // sizes, at the limit and one past
