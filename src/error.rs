@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+/// When a client that is told to slow down may try again, in seconds (`Retry-After`, RFC 9110 section 10.2.3).
+pub const RETRY_AFTER_SECONDS: &str = "1";
+
 /// One row of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Code {
@@ -272,6 +275,9 @@ impl Error {
                 Error::new(Code::IncompleteBody).cause(error).close()
             }
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Error::new(Code::RequestTimeout).close(),
+            io::ErrorKind::ResourceBusy => {
+                Error::new(Code::SlowDown).header("Retry-After", RETRY_AFTER_SECONDS).close()
+            }
             io::ErrorKind::InvalidData => {
                 Error::with_message(Code::InvalidRequest, "The transfer coding of the body is malformed.")
                     .cause(error)

@@ -10,7 +10,7 @@ use crate::auth::{self, Authenticated};
 use crate::codec::clock::Millis;
 use crate::codec::uri::Query;
 use crate::codec::xml_writer::XmlWriter;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, RETRY_AFTER_SECONDS, Result};
 use crate::http::{
     Body, Encryption, Handler, Headers, Method, Refusal, Request, Response, ResponseBody, Sent,
 };
@@ -343,7 +343,7 @@ impl Handler for S3 {
         response.status = status;
         response.close = true;
         if refusal == Refusal::TooManyConnections {
-            response.push_header("Retry-After", "1");
+            response.push_header("Retry-After", RETRY_AFTER_SECONDS);
         }
         let client = peer.map(|peer| peer.ip().to_string());
         let fields = [

@@ -8,7 +8,7 @@ use crate::config::{Config, Role, folders};
 use crate::daemon::{self, Daemon};
 use crate::housekeeping::{self, Sweep};
 use crate::http::engine::Options;
-use crate::http::limits::Limits;
+use crate::http::limits::{self, Limits};
 use crate::http::serving;
 use crate::lifecycle;
 use crate::log::{Level, Log};
@@ -77,13 +77,12 @@ impl Server {
         }
         let certificates = config.tls.clone().map(Certificates::load).transpose()?;
         let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
-        let workers = config.workers;
+        let options = Options { workers: config.workers, limits: limits(&config)?, tls };
         stores.check_remote_records(&config)?;
         let sweep = stores.sweep_after_crash(&config, &log)?;
         let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
-        let options = Options { workers, limits: Limits::default(), tls };
         let engine = serving::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
@@ -155,6 +154,17 @@ impl Server {
         let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))
     }
+}
+
+fn limits(config: &Config) -> Result<Limits, String> {
+    let open_files = limits::open_files_max();
+    Limits::with_connections(config.connections, open_files).map_err(|fit| {
+        let asked = config.connections.unwrap_or_default();
+        format!(
+            "--connections: {asked} is too many where a process may have {open_files} open files (ulimit -n); \
+             allowed: at most {fit}"
+        )
+    })
 }
 
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {

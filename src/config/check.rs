@@ -56,6 +56,7 @@ impl Config {
             metadata_path: folder.join(path(&raw, Id::MetadataPath)?.unwrap_or("localMetadata")),
             sync: sync_mode(&raw)?,
             workers: raw.number(Id::Workers)?.map_or_else(default_workers, |workers| workers as usize),
+            connections: raw.number(Id::Connections)?.map(|connections| connections as usize),
             published_keys: accounts::has_published_key(&accounts, &published),
             accounts,
             rest_endpoints: rest_endpoints(&raw, &locations)?,

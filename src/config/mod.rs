@@ -152,6 +152,8 @@ pub struct Config {
     pub sync: SyncMode,
     /// Worker threads.
     pub workers: usize,
+    /// Open connections; `None` leaves them to the number of files that the process may open.
+    pub connections: Option<usize>,
     /// Accounts and keys.
     pub accounts: Accounts,
     /// Whether a key pair of the shipped `authdata.json`, which everybody can read, opens this server.

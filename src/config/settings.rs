@@ -6,6 +6,9 @@ use super::given::{ConfigError, Given};
 /// The most worker threads that can be asked for.
 pub const WORKERS_MAX: u64 = 256;
 
+/// The most open connections that can be asked for.
+pub const CONNECTIONS_MAX: u64 = 65_536;
+
 /// What a setting's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -52,6 +55,7 @@ pub enum Id {
     Port,
     BindAddress,
     Workers,
+    Connections,
     LogLevel,
     Region,
     Endpoint,
@@ -246,6 +250,16 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Number(1, WORKERS_MAX),
         default: "8 for each core, at least 8, at most 64",
         help: "Worker threads: how many requests are served at the same moment",
+    },
+    Setting {
+        id: Id::Connections,
+        flag: "--connections",
+        metavar: "N",
+        variables: &["S3PAIL_CONNECTIONS"],
+        key: "s3pail.connections",
+        kind: Kind::Number(1, CONNECTIONS_MAX),
+        default: "half the open files that the process may have beyond 128, at most 1024",
+        help: "Open connections, of one address half as many; one more is answered with 503 SlowDown",
     },
     Setting {
         id: Id::LogLevel,

@@ -16,6 +16,7 @@ use super::head::{Head, HeadScan, parse};
 use super::incoming::{Incoming, READ_SLICE, Rest, Wire, discard, is_timeout};
 use super::input::Input;
 use super::limits::Limits;
+use super::relief::Relief;
 use super::reply::{DateCache, Terms, send};
 use super::transport::{Fault, Transport};
 use super::{Body, Encryption, Handler, Method, Refusal, Request, Response};
@@ -34,8 +35,10 @@ pub struct Site {
     pub limits: Limits,
     /// What connections are encrypted with; `None` for plain HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Worker threads.
+    /// Worker threads that do not wait for a client.
     pub workers: usize,
+    /// What makes it so.
+    pub relief: Arc<Relief>,
     /// Workers that attend no connection.
     pub free: AtomicUsize,
     /// Connections that wait for a worker.
@@ -380,7 +383,7 @@ impl Connection {
 }
 
 fn wire<'a>(transport: &'a Transport, site: &'a Site) -> Wire<'a> {
-    Wire { transport, limits: &site.limits, abandoned: &site.abandoned }
+    Wire { transport, limits: &site.limits, abandoned: &site.abandoned, relief: &site.relief }
 }
 
 fn request<'a>(

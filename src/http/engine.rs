@@ -5,8 +5,8 @@
 //! event for itself, queues the others, and leaves the lead to the next free worker. So a request is
 //! read, answered and written by the thread that the kernel woke for it, without a hop to another.
 //!
-//! What it does not do: bodies are read and responses written by the worker that handles the request,
-//! so as many stalled transfers as there are workers hold up the others until their deadlines.
+//! Bodies are read and responses written by the worker that handles the request. One that has to wait for
+//! its client meanwhile is replaced by another until it goes on ([`relief`](super::relief)).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -22,6 +22,7 @@ use polling::{Event, Poller};
 use super::connection::{Connection, Desk, Next, Site};
 use super::incoming::Wire;
 use super::limits::Limits;
+use super::relief::Relief;
 use super::{Handler, Refusal};
 
 /// Connections over the limit that may carry their refusal at the same time; more are cut off.
@@ -75,17 +76,33 @@ pub fn serve(
     for index in 0..workers {
         let shared = running.shared.clone();
         let builder = thread::Builder::new().name(format!("http-{index}"));
-        lock(&running.shared.crew).alive += 1;
-        match builder.spawn(move || shared.work()) {
+        running.shared.site.relief.enter();
+        match builder.spawn(move || work(shared)) {
             Ok(thread) => running.threads.push(thread),
             Err(error) => {
-                lock(&running.shared.crew).alive -= 1;
+                running.shared.site.relief.leave();
                 running.stop(Duration::ZERO);
                 return Err(error);
             }
         }
     }
+    let shared = Arc::downgrade(&running.shared);
+    running.shared.site.relief.set_recruit(Box::new(move || shared.upgrade().is_some_and(stand_in)));
     Ok(running)
+}
+
+/// Starts a worker beyond those that were asked for. It ends when there are enough without it.
+fn stand_in(shared: Arc<Shared>) -> bool {
+    thread::Builder::new().name("http-more".to_owned()).spawn(move || work(shared)).is_ok()
+}
+
+/// A worker's life. Who waits for its end may count on it that the worker has let go of everything: a folder
+/// of files is free for the next server then.
+fn work(shared: Arc<Shared>) {
+    let relief = shared.site.relief.clone();
+    shared.work();
+    drop(shared);
+    relief.leave();
 }
 
 impl Running {
@@ -130,8 +147,6 @@ struct Crew {
     leading: bool,
     /// Workers that wait for the lead.
     following: usize,
-    /// Workers that have not ended.
-    alive: usize,
 }
 
 struct Shared {
@@ -145,8 +160,6 @@ struct Shared {
     crew: Mutex<Crew>,
     /// Woken when there is work or the lead is free.
     work: Condvar,
-    /// Woken when a worker ends.
-    gone: Condvar,
     epoch: Instant,
     /// No deadline passes before this time, in milliseconds after `epoch`.
     alarm: AtomicU64,
@@ -179,11 +192,13 @@ impl Shared {
             let reserve = socket.try_clone().ok();
             listening.push(Mutex::new(Some(Listening { socket, reserve, resume_at: None })));
         }
+        let relief = Arc::new(Relief::new(workers, limits.stalled_max));
         let site = Site {
             handler,
             limits,
             tls,
             workers,
+            relief,
             free: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -197,7 +212,6 @@ impl Shared {
             listeners: listening,
             crew: Mutex::new(Crew::default()),
             work: Condvar::new(),
-            gone: Condvar::new(),
             epoch: Instant::now(),
             alarm: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
@@ -214,11 +228,10 @@ impl Shared {
             // The fence of last resort: whatever a job does, the worker and its place in the crew remain.
             let _ = catch_unwind(AssertUnwindSafe(|| self.run(job, &mut desk)));
         }
-        lock(&self.crew).alive -= 1;
-        self.gone.notify_all();
     }
 
-    /// Waits for work, as the leader or behind one. `None` when the engine stops.
+    /// Waits for work, as the leader or behind one. `None` when the engine stops, or when as many wait as
+    /// workers were asked for, because stalled transfers have ended.
     fn next_job(&self, events: &mut Vec<Event>) -> Option<Job> {
         self.site.free.fetch_add(1, Ordering::Relaxed);
         let mut crew = lock(&self.crew);
@@ -228,6 +241,9 @@ impl Shared {
                 break Some(job);
             }
             if self.site.stopping.load(Ordering::Acquire) {
+                break None;
+            }
+            if crew.leading && crew.following >= self.site.workers {
                 break None;
             }
             if crew.leading {
@@ -514,10 +530,10 @@ impl Shared {
         }
         let crew = lock(&self.crew);
         self.work.notify_all();
+        drop(crew);
         // A leader that cannot be woken ends at its next event, or is left behind.
         let _ = self.poller.notify();
-        let waited = self.gone.wait_timeout_while(crew, grace, |crew| crew.alive > 0);
-        let finished = waited.unwrap_or_else(PoisonError::into_inner).0.alive == 0;
+        let finished = self.site.relief.wait_until_gone(grace);
         self.site.abandoned.store(!finished, Ordering::Release);
         finished
     }

@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 use super::framing::{Framing, Malformed, Step};
 use super::input::Input;
 use super::limits::Limits;
+use super::relief::{Relief, Stall};
 use super::transport::{Progress, Transport};
 
 /// How long a read waits before deadlines are looked at. Short, because the same time-out bounds how long
 /// a worker stays with a connection that may send its next request at once.
 pub const READ_SLICE: Duration = Duration::from_millis(5);
 
-/// The same once a body has stalled, so that a stalled body costs four wake-ups a second.
+/// The same for reads and writes once a transfer stands still, so that it costs four wake-ups a second.
 const STALLED_SLICE_MAX: Duration = Duration::from_millis(250);
 
-/// How long a write waits before its deadline is looked at.
-const WRITE_SLICE_MAX: Duration = Duration::from_secs(1);
+/// How long a write waits before its client counts as one that stands still.
+const WRITE_SLICE: Duration = Duration::from_millis(50);
 
 /// Reads for less go through the buffer, so that a handler that reads byte by byte costs no system calls.
 const DIRECT_BYTES_MIN: usize = 4 * 1024;
@@ -36,6 +37,8 @@ pub struct Wire<'a> {
     pub limits: &'a Limits,
     /// Set when the grace period of a stop is over.
     pub abandoned: &'a AtomicBool,
+    /// Where waiting for the client is reported.
+    pub relief: &'a Relief,
 }
 
 impl Wire<'_> {
@@ -46,30 +49,77 @@ impl Wire<'_> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_SLICE))?;
-        stream.set_write_timeout(Some(limits.write_inactivity.min(WRITE_SLICE_MAX)))
+        stream.set_write_timeout(Some(limits.write_inactivity.min(WRITE_SLICE)))
     }
 
     /// Writes everything, and returns how much was written when that fails.
     pub fn write_all(&self, bytes: &[u8]) -> Result<(), usize> {
         let mut progress = Progress::default();
-        let mut stalled = None;
+        let mut wait = WriteWait { wire: self, stall: self.stall(), since: None, patient: false };
         loop {
             match self.transport.write(bytes, &mut progress) {
                 Ok(true) => return Ok(()),
-                Ok(false) => stalled = None,
+                Ok(false) => wait.end(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) => {
-                    // The first slice has passed already when the clock is first read.
-                    let since = stalled.get_or_insert_with(Instant::now);
-                    let slice = self.limits.write_inactivity.min(WRITE_SLICE_MAX);
-                    let late = since.elapsed() + slice >= self.limits.write_inactivity;
-                    if late || self.abandoned.load(Ordering::Relaxed) {
-                        return Err(progress.sent);
-                    }
-                }
+                Err(error) if is_timeout(&error) && wait.goes_on() => {}
                 Err(_) => return Err(progress.sent),
             }
         }
+    }
+
+    fn stall(&self) -> Stall<'_> {
+        Stall::new(self.relief, self.limits.stall_pressed)
+    }
+}
+
+/// The waiting of a write for its client.
+struct WriteWait<'a> {
+    wire: &'a Wire<'a>,
+    stall: Stall<'a>,
+    /// Since when nothing moves.
+    since: Option<Instant>,
+    /// Whether the socket's time-out is the longer one.
+    patient: bool,
+}
+
+impl WriteWait<'_> {
+    /// The client took something.
+    fn end(&mut self) {
+        self.since = None;
+        self.stall.end();
+        self.set_patient(false);
+    }
+
+    /// A time-out struck. Whether the client may be waited for any longer.
+    fn goes_on(&mut self) -> bool {
+        let limits = self.wire.limits;
+        // The first slice has passed already when the clock is first read.
+        let first = limits.write_inactivity.min(WRITE_SLICE);
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed() + first;
+        if waited >= limits.write_inactivity || self.wire.abandoned.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.set_patient(true);
+        self.stall.hold(waited, false)
+    }
+
+    fn set_patient(&mut self, patient: bool) {
+        let slice = if patient { STALLED_SLICE_MAX } else { WRITE_SLICE };
+        if self.patient != patient {
+            self.patient = patient;
+            // Failure only means wake-ups at other times.
+            let _ = self
+                .wire
+                .transport
+                .socket()
+                .set_write_timeout(Some(slice.min(self.wire.limits.write_inactivity)));
+        }
+    }
+}
+
+impl Drop for WriteWait<'_> {
+    fn drop(&mut self) {
+        self.set_patient(false);
     }
 }
 
@@ -86,7 +136,8 @@ pub struct Incoming<'a> {
     /// Whether the client waits for `100 Continue`.
     continue_due: bool,
     failed: Option<io::ErrorKind>,
-    stalled: bool,
+    /// Whether the socket's time-out is the longer one.
+    patient: bool,
     rate: Rate,
 }
 
@@ -106,7 +157,7 @@ impl<'a> Incoming<'a> {
     pub fn new(wire: Wire<'a>, input: &'a mut Input, framing: Framing, continue_due: bool) -> Incoming<'a> {
         let continue_due = continue_due && !framing.is_complete();
         let rate = Rate::default();
-        Incoming { wire, input, framing, continue_due, failed: None, stalled: false, rate }
+        Incoming { wire, input, framing, continue_due, failed: None, patient: false, rate }
     }
 
     /// Sends `100 Continue` to a client that asked for it although it has no body to send. A server may
@@ -122,10 +173,7 @@ impl<'a> Incoming<'a> {
 
     /// What the client still has to send. Looks only at what has arrived, so it takes no time.
     pub fn finish(mut self) -> Rest {
-        if self.stalled {
-            // Failure leaves a longer time-out, which only costs a worker some milliseconds.
-            let _ = self.wire.transport.socket().set_read_timeout(Some(READ_SLICE));
-        }
+        self.set_patient(false);
         // What was decrypted with the last of the body: the poller would not tell of it.
         if self.wire.transport.drain_into(self.input).is_err() {
             return Rest::Unbounded;
@@ -202,10 +250,13 @@ impl<'a> Incoming<'a> {
         mut read: impl FnMut(&mut Input, &Transport) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let begun = Instant::now();
+        let wire = self.wire;
+        let mut stall = wire.stall();
         loop {
             match read(self.input, self.wire.transport) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
+                    self.set_patient(false);
                     self.rate.note(count, begun.elapsed(), self.wire.limits)?;
                     return Ok(count);
                 }
@@ -217,19 +268,26 @@ impl<'a> Incoming<'a> {
                     if late || self.wire.abandoned.load(Ordering::Relaxed) {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
+                    // What has arrived may not yet be enough to decrypt, which is no waiting.
                     if is_timeout(&error) {
-                        self.stall();
+                        if !stall.hold(begun.elapsed(), self.rate.is_slow(self.wire.limits)) {
+                            return Err(io::ErrorKind::ResourceBusy.into());
+                        }
+                        self.set_patient(true);
                     }
                 }
             }
         }
     }
 
-    fn stall(&mut self) {
-        if !self.stalled {
-            self.stalled = true;
-            let slice = self.wire.limits.body_inactivity.min(STALLED_SLICE_MAX).max(READ_SLICE);
-            // Failure only means more wake-ups.
+    /// Chooses the socket's time-out: the longer one only while the body stands still, because each new
+    /// wait is to be noticed soon.
+    fn set_patient(&mut self, patient: bool) {
+        if self.patient != patient {
+            self.patient = patient;
+            let slice = if patient { STALLED_SLICE_MAX } else { READ_SLICE };
+            let slice = slice.min(self.wire.limits.body_inactivity).max(READ_SLICE);
+            // Failure only means wake-ups at other times.
             let _ = self.wire.transport.socket().set_read_timeout(Some(slice));
         }
     }
@@ -295,12 +353,20 @@ impl Rate {
         if self.waited < limits.body_rate_window {
             return Ok(());
         }
-        let least = (limits.body_rate_min as f64 * self.waited.as_secs_f64()) as u64;
-        if self.bytes < least {
+        if self.is_below(limits) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         *self = Rate::default();
         Ok(())
+    }
+
+    fn is_below(&self, limits: &Limits) -> bool {
+        self.bytes < (limits.body_rate_min as f64 * self.waited.as_secs_f64()) as u64
+    }
+
+    /// Whether the body would not be waited for if workers were short.
+    fn is_slow(&self, limits: &Limits) -> bool {
+        self.waited >= limits.stall_pressed && self.is_below(limits)
     }
 }
 
@@ -320,5 +386,9 @@ mod tests {
         for _ in 0..100 {
             assert!(rate.note(10 * 1024, Duration::from_secs(10), &limits).is_ok());
         }
+        let mut rate = Rate::default();
+        assert!(rate.note(1, Duration::from_millis(999), &limits).is_ok() && !rate.is_slow(&limits));
+        assert!(rate.note(1, Duration::from_millis(1), &limits).is_ok() && rate.is_slow(&limits));
+        assert!(rate.note(5000, Duration::from_millis(1), &limits).is_ok() && !rate.is_slow(&limits));
     }
 }

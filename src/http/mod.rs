@@ -29,6 +29,7 @@ mod framing;
 mod head;
 mod incoming;
 mod input;
+mod relief;
 mod reply;
 mod transport;
 
@@ -172,8 +173,8 @@ pub struct Request<'a> {
 /// Reading the first byte is what sends `100 Continue` to a client that asked for it, so a request
 /// that is refused before its body is looked at never invites the upload.
 ///
-/// Read errors: `UnexpectedEof` when the client stopped early, `TimedOut` when it stalled,
-/// `InvalidData` when the transfer coding is malformed. Layers above may wrap the reader and pass
+/// Read errors: `UnexpectedEof` when the client stopped early, `TimedOut` when it stalled, `ResourceBusy`
+/// when it stalled while workers are short, `InvalidData` when the transfer coding is malformed. Layers above may wrap the reader and pass
 /// their own error type through [`io::Error::other`].
 pub struct Body<'a> {
     length: Option<u64>,

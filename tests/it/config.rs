@@ -66,6 +66,12 @@ impl Server {
         Server { child, start_line }
     }
 
+    /// Its process id.
+    #[cfg(not(feature = "tiny-http"))]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the end; the exit code and what was written to standard error.
     fn wait(mut self) -> (Option<i32>, String) {
         let status = wait(&mut self.child);
@@ -136,6 +142,7 @@ fn without_files_or_options_it_serves_from_local_files_on_loopback() {
     assert!(folder.0.join("localData").is_dir() && folder.0.join("localMetadata").is_dir());
 }
 
+/// SE-108: well-known keys are good on the loopback; elsewhere every start says so.
 #[test]
 fn built_in_keys_on_all_addresses_are_warned_about_in_the_start_line() {
     let folder = Folder::new(&[]);

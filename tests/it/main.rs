@@ -4,11 +4,15 @@
 // Clippy knows test functions, but not the functions that they share.
 #![allow(clippy::unwrap_used)]
 
+mod echo; // the engine alone, and a client on a raw socket
 mod harness; // a server per backend and a signing client
 mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays
 mod actions; // every action of the API, built or not
+// What tiny_http cannot do stands at the top of src/http/tiny.rs; most of these rows are among it.
+#[cfg(not(feature = "tiny-http"))]
+mod bad_input; // the table of bad input, and what happened to other servers
 mod bucket; // create, list, head, delete
 mod certificates; // what HTTPS is served with
 mod check; // s3pail check, and what it says of damage
@@ -19,6 +23,8 @@ mod data_daemon; // bodies in another process, and its failures
 mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
+#[cfg(not(feature = "tiny-http"))]
+mod http_limits; // each limit of the engine, at the limit and one past it; stalled clients
 mod lifecycle; // rules, and what they do when their day comes
 mod limits; // sizes, at the limit and one past
 mod list; // pages, prefixes, delimiters, markers
@@ -40,6 +46,7 @@ mod random_model; // random histories against a model
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
+mod smuggling; // requests that two servers could read differently
 mod sproxyd; // a RING as a location, and its failures
 mod statistics; // requests and failures, counted in Redis
 mod storage; // the conformance suite of the backends

@@ -19,7 +19,7 @@ impl Random {
     }
 
     fn chance(&mut self, of: u64) -> bool {
-        self.next() % of == 0
+        self.next().is_multiple_of(of)
     }
 
     fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
@@ -269,6 +269,7 @@ fn second_opinion(
     decision
 }
 
+/// SE-49 among all the rest.
 #[test]
 fn a_second_evaluator_agrees_with_the_first() {
     let seed = match std::env::var("S3PAIL_SEED") {

@@ -212,7 +212,18 @@ fn a_policy_is_good_for_its_bucket_only() {
     assert!(server.get("/victim").expect(200).element("Key").is_none());
 }
 
-/// BI-197, BI-198.
+/// SE-41: a form opens nothing that its signer may not write.
+#[test]
+fn a_form_is_good_for_what_its_signer_may_write() {
+    let server = TestServer::memory();
+    server.as_lisa().put("/lisas", b"").expect(200);
+    let conditions = "{\"bucket\": \"lisas\"}, [\"starts-with\", \"$key\", \"\"]";
+    let form = Form::new("k", b"x").signed(conditions);
+    form.send(&server, "/lisas").expect_error(403, "AccessDenied");
+    assert!(server.as_lisa().get("/lisas").expect(200).element("Key").is_none());
+}
+
+/// BI-197, BI-198, SE-15.
 #[test]
 fn a_form_must_be_signed_as_it_is() {
     let server = TestServer::memory();

@@ -432,6 +432,7 @@ fn all_operators_and_keys_of_a_block_must_hold() {
     }
 }
 
+/// SE-51.
 #[test]
 fn variables_stand_for_values_and_never_for_wildcards() {
     let home = r#"{"Resource": "arn:aws:s3:::mine/${aws:username}/*"}"#;
