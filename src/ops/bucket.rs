@@ -272,7 +272,7 @@ fn has_records(ctx: &Context<'_>, range: std::ops::Range<Vec<u8>>) -> Result<boo
     let mut found = false;
     ctx.service
         .meta
-        .scan(&range.start..&range.end, &mut |_, _| {
+        .scan_few(&range.start..&range.end, 1, &mut |_, _| {
             found = true;
             Visit::Stop
         })

@@ -146,10 +146,7 @@ pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 /// `NoSuchUpload`, `OperationAborted`. The part's body is then dropped.
 pub fn commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: Received) -> Result<PartRecord> {
     let outcome = try_commit_part(ctx, id, number, &received);
-    if outcome.is_err() {
-        ctx.service.drop_unnamed(&received.pieces());
-    }
-    outcome
+    outcome.inspect_err(|error| ctx.service.drop_after(error, &received.pieces()))
 }
 
 fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Received) -> Result<PartRecord> {

@@ -369,7 +369,8 @@ pub fn commit_version(
         decide(current)?;
         ctx.service.publish_in(batch, &pieces)
     };
-    commit_version_with(ctx, key, version, &mut decide).inspect_err(|_| ctx.service.drop_unnamed(&pieces))
+    commit_version_with(ctx, key, version, &mut decide)
+        .inspect_err(|error| ctx.service.drop_after(error, &pieces))
 }
 
 /// Publishes a version: one atomic commit in which the record appears, the version it replaces moves
@@ -492,7 +493,7 @@ pub fn find_older_null(
     let mut found = None;
     service
         .meta
-        .scan(&range.start..&range.end, &mut |_, value| match ObjectRecord::decode_head(value) {
+        .scan_few(&range.start..&range.end, 16, &mut |_, value| match ObjectRecord::decode_head(value) {
             Ok(head) if !head.null_version => Visit::Next,
             Ok(_) => {
                 found = Some(value.to_vec());
