@@ -37,7 +37,9 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     xml.element("Bucket", ctx.bucket_name().as_str());
     xml.element("KeyMarker", &encoding.apply(key_marker));
     xml.element("UploadIdMarker", id_marker.unwrap_or(""));
-    write_next(&mut xml, page.entries.last(), encoding);
+    if asked > 0 {
+        write_next(&mut xml, page.entries.last(), encoding);
+    }
     if !select.prefix.is_empty() {
         xml.element("Prefix", &encoding.apply(&select.prefix));
     }
