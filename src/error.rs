@@ -53,7 +53,7 @@ macro_rules! catalogue {
 catalogue! {
     AccessControlListNotSupported, 400, "The bucket does not allow ACLs";
     AccessDenied, 403, "Access Denied";
-    AccessForbidden, 403, "CORSResponse: This CORS request is not allowed. This is usually because the evaluation of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.";
+    AccessForbidden, 403, "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.";
     AuthorizationHeaderMalformed, 400, "The authorization header that you provided is not valid.";
     AuthorizationQueryParametersError, 400, "The authorization query parameters that you provided are not valid.";
     BadDigest, 400, "The Content-MD5 or checksum value that you specified did not match what the server received.";
@@ -66,6 +66,8 @@ catalogue! {
     EntityTooLarge, 400, "Your proposed upload exceeds the maximum allowed size";
     EntityTooSmall, 400, "Your proposed upload is smaller than the minimum allowed size";
     ExpiredToken, 400, "The provided token has expired.";
+    Found, 302, "Resource Found";
+    IdMismatch, 400, "Document ID does not match the specified configuration ID.";
     IllegalVersioningConfigurationException, 400, "The versioning configuration specified in the request is invalid.";
     IncompleteBody, 400, "You did not provide the number of bytes specified by the Content-Length HTTP header";
     IncorrectNumberOfFilesInPostRequest, 400, "POST requires exactly one file upload per request.";
@@ -75,6 +77,7 @@ catalogue! {
     InvalidArgument, 400, "Invalid Argument";
     InvalidBucketAclWithObjectOwnership, 400, "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting";
     InvalidBucketName, 400, "The specified bucket is not valid.";
+    InvalidBucketOwnerAWSAccountID, 400, "The value of the expected bucket owner parameter must be an AWS Account ID.";
     InvalidBucketState, 409, "The request is not valid with the current state of the bucket.";
     InvalidChunkSizeError, 403, "Only the last chunk is allowed to have a size less than 8192 bytes";
     InvalidDigest, 400, "The Content-MD5 or checksum value you specified is not valid.";

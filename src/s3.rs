@@ -141,6 +141,7 @@ impl S3 {
             acl_required: Cell::default(),
         };
         let outcome = access::authorize(&ctx).and_then(|()| (operation.run)(&ctx, body));
+        let outcome = outcome.map_err(|error| name_missing_key(&ctx, error));
         facts.acl_required = ctx.acl_required.get();
         let mut response = outcome?;
         request_payment::acknowledge(&ctx, &mut response);
@@ -380,13 +381,26 @@ fn refused(refusal: Refusal) -> (u16, Error) {
     }
 }
 
-/// Presigned requests may carry what would be `x-amz-*` headers as parameters, where they are signed.
+/// `NoSuchKey` names the key of the request, unless it names another already.
+fn name_missing_key(ctx: &Context<'_>, error: Error) -> Error {
+    match &ctx.target.key {
+        Some(key)
+            if error.code() == Code::NoSuchKey && error.fields().iter().all(|(name, _)| *name != "Key") =>
+        {
+            error.field("Key", key.as_str())
+        }
+        _ => error,
+    }
+}
+
+/// Presigned requests may carry what would be `x-amz-*` headers, or conditions on the object, as parameters,
+/// where they are signed.
 /// Not so checksums of the body: the AWS SDK for JavaScript v3 puts that of an empty body into each URL
 /// for an upload, and S3 ignores it.
 fn take_over_parameters(query: &Query, headers: &mut Headers) {
     for (name, value) in query.iter() {
         let lower = name.to_ascii_lowercase();
-        if lower.starts_with("x-amz-")
+        if (lower.starts_with("x-amz-") || matches!(lower.as_str(), "if-match" | "if-none-match"))
             && !headers.has(&lower)
             && !PRESIGN_PARAMETERS.contains(&lower.as_str())
             && !checksum::is_of_body(&lower)

@@ -135,6 +135,9 @@ pub struct Canonical<'r> {
     pub payload: &'r str,
     /// What an absent `content-length` is taken for: the length of the body in bytes.
     pub length: Option<u64>,
+    /// The parameters of a presigned URL, which may hold the value of a signed `x-amz-*` field that the
+    /// request leaves out: the SDK for JavaScript v2 writes such URLs, and S3 accepts them.
+    pub hoisted: &'r [Pair<'r>],
 }
 
 impl Canonical<'_> {
@@ -182,12 +185,20 @@ impl Canonical<'_> {
         found
     }
 
+    fn hoisted_value(&self, name: &str) -> Option<&str> {
+        let mut named = self.hoisted.iter().filter(|pair| pair.name.as_ref() == name.as_bytes());
+        named.next().filter(|_| name.starts_with("x-amz-")).and_then(Pair::text)
+    }
+
     /// Fields that proxies and HTTP libraries take out of a request after it has been signed.
     fn push_absent(&self, name: &str, out: &mut String) -> bool {
         match (name, self.length) {
             ("expect", _) => out.push_str("100-continue"),
             ("content-length", Some(0)) => out.push('0'),
-            _ => return false,
+            _ => match self.hoisted_value(name) {
+                Some(value) => push_collapsed(value, out),
+                None => return false,
+            },
         }
         true
     }
@@ -276,6 +287,7 @@ mod tests {
             signed_headers: "host;x-amz-meta-a;x-amz-meta-b",
             payload: "P",
             length: Some(0),
+            hoisted: &[],
         };
         let mut out = String::new();
         assert!(canonical.write(PathForm::Normal, &mut out));

@@ -155,10 +155,11 @@ impl Condition {
         }
     }
 
-    /// The condition as it would stand in a policy.
+    /// The condition as it would stand in a policy, spaced as S3 does.
     fn text(&self) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let shown = |operator: &str, field: &str, text: &str| {
-            serde_json::json!([operator, format!("${field}"), text]).to_string()
+            format!("[\"{operator}\", {}, {}]", quoted(&format!("${field}")), quoted(text))
         };
         match self {
             Condition::Equals { field, value } => shown("eq", field, value),
@@ -261,6 +262,13 @@ mod tests {
         assert!(check(types, &[("content-type", "image/png,text/html")]).is_err());
         assert!(check("[\"starts-with\", \"$x-amz-meta-a\", \"\"]", &[]).is_ok());
         assert!(check("[\"starts-with\", \"$x-amz-meta-a\", \"a\"]", &[]).is_err());
+    }
+
+    #[test]
+    fn a_condition_that_fails_is_quoted() {
+        let error = check("[\"eq\",\"$a\",\"b\\\"c\"]", &[]).expect_err("no such field");
+        let expected = "Invalid according to Policy: Policy Condition failed: [\"eq\", \"$a\", \"b\\\"c\"]";
+        assert_eq!(error.message(), expected);
     }
 
     /// BI-192, SE-59.

@@ -40,6 +40,8 @@ struct Claim<'r> {
     at: Millis,
     /// The last line of the canonical request.
     payload: &'r str,
+    /// Parameters that may stand for signed fields.
+    hoisted: &'r [Pair<'r>],
 }
 
 /// How the two ways word what is wrong with a credential.
@@ -82,7 +84,7 @@ pub(crate) fn header(
     check_skew(door.now, at, sent)?;
     check_day(scope.date, at, Wording::Header)?;
     check_signed_headers(head, signed_headers)?;
-    let claim = Claim { scope, signed_headers, signature, at, payload };
+    let claim = Claim { scope, signed_headers, signature, at, payload, hoisted: &[] };
     verify(door, head, pairs, &claim, kind).map(|proof| Proof { signed_query: false, ..proof })
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn presigned(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>]) ->
     check_signed_headers(head, signed_headers)?;
     let payload = presigned_payload(head, pairs);
     let kind = PayloadKind::parse(payload)?;
-    let claim = Claim { scope, signed_headers, signature, at, payload };
+    let claim = Claim { scope, signed_headers, signature, at, payload, hoisted: pairs };
     verify(door, head, pairs, &claim, kind).map(|proof| Proof { signed_query: true, ..proof })
 }
 
@@ -340,8 +342,8 @@ fn check_signature(
     key: &HmacSha256,
 ) -> Result<Texts> {
     let query = canonical::query(pairs);
-    let Claim { signed_headers, payload, .. } = *claim;
-    let canonical = Canonical { head, query: &query, signed_headers, payload, length: door.length };
+    let Claim { signed_headers, payload, hoisted, .. } = *claim;
+    let canonical = Canonical { head, query: &query, signed_headers, payload, length: door.length, hoisted };
     let scope = scope_text(claim.scope.date, claim.scope.region);
     let timestamp = time::basic(claim.at);
     let provided = hex_array_lower::<32>(claim.signature);
@@ -466,7 +468,7 @@ impl Signer<'_> {
         names: &str,
         payload: &str,
     ) -> (String, String, HmacSha256) {
-        let canonical = Canonical { head, query, signed_headers: names, payload, length: None };
+        let canonical = Canonical { head, query, signed_headers: names, payload, length: None, hoisted: &[] };
         let mut request = String::new();
         canonical.write(PathForm::Normal, &mut request);
         let date = &timestamp[..8];

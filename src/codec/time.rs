@@ -94,6 +94,12 @@ pub fn iso8601(millis: Millis) -> String {
     )
 }
 
+/// As [`iso8601`], with the second rounded down: what S3 writes for the times of buckets, objects, uploads
+/// and parts, so that they equal those of `Last-Modified`.
+pub fn iso8601_second(millis: Millis) -> String {
+    iso8601(millis - millis % 1000)
+}
+
 /// `20261122T193000Z`, the form in signatures.
 pub fn basic(millis: Millis) -> String {
     let at = Civil::from_millis(millis);

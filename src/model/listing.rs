@@ -26,7 +26,7 @@ pub enum After {
     /// At the beginning.
     #[default]
     Start,
-    /// After this key; if it is a group's common prefix, after the group.
+    /// After this key; if it lies in a group or is its common prefix, after the whole group, as in S3.
     Key(String),
     /// After this version (or upload) of this key.
     Version(String, SortedId),
@@ -81,11 +81,13 @@ impl Select {
         key.get(..self.prefix.len() + found + self.delimiter.len())
     }
 
-    /// The group that `after` names as a whole, which a page then starts behind.
+    /// The group that `after` names or lies in, which a page then starts behind.
     fn group_to_skip(&self) -> Option<&str> {
         match &self.after {
-            After::Key(key) | After::WholeKey(key) if key.starts_with(&self.prefix) => {
-                self.group_of(key).filter(|group| *group == key)
+            After::Key(key) | After::WholeKey(key) | After::Version(key, _)
+                if key.starts_with(&self.prefix) =>
+            {
+                self.group_of(key)
             }
             _ => None,
         }

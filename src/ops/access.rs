@@ -60,6 +60,9 @@ const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
 /// The same for the bucket of a copy source.
 const SOURCE_EXPECTED_OWNER: &str = "x-amz-source-expected-bucket-owner";
 
+/// The length of an account id.
+const ACCOUNT_ID_DIGITS: usize = 12;
+
 /// What is asked: one action on one thing.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
@@ -434,7 +437,7 @@ pub fn may_copy_from(
 /// The owner that a request expects of the bucket of its copy source.
 ///
 /// # Errors
-/// `AccessDenied` when it is another.
+/// `AccessDenied` when it is another; `InvalidBucketOwnerAWSAccountID` when it cannot be an account.
 pub fn check_expected_source_owner(ctx: &Context<'_>, bucket: &Bucket) -> Result<()> {
     check_expected_owner(ctx, SOURCE_EXPECTED_OWNER, bucket)
 }
@@ -442,7 +445,16 @@ pub fn check_expected_source_owner(ctx: &Context<'_>, bucket: &Bucket) -> Result
 fn check_expected_owner(ctx: &Context<'_>, header: &str, bucket: &Bucket) -> Result<()> {
     let Some(expected) = ctx.header(header) else { return Ok(()) };
     let owner = ctx.service.accounts().by_canonical_id(&bucket.record.owner);
-    if owner.is_some_and(|owner| owner.short_id == expected) { Ok(()) } else { denied() }
+    if owner.is_some_and(|owner| owner.short_id == expected) {
+        return Ok(());
+    }
+    if expected.len() != ACCOUNT_ID_DIGITS || !expected.bytes().all(|byte| byte.is_ascii_digit()) {
+        let message = format!(
+            "The value of the expected bucket owner parameter must be an AWS Account ID... [{expected}]"
+        );
+        return Err(Error::with_message(Code::InvalidBucketOwnerAWSAccountID, message));
+    }
+    denied()
 }
 
 /// Whether a missing key may be told from a forbidden one: only to who may list it.

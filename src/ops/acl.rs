@@ -6,7 +6,7 @@
 
 use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::list::write_owner;
-use super::object_get::find;
+use super::object_get::{find, find_to_change};
 use super::object_put::push_found_version_id;
 use super::object_update::{update_version, updated};
 use super::{Context, ownership, read_small_body, xml_response};
@@ -86,7 +86,7 @@ pub fn put_bucket(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 /// PutObjectAcl.
 pub fn put_object(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     refuse_disabled(ctx)?;
-    let owner = find(ctx)?.head.owner;
+    let owner = find_to_change(ctx)?.head.owner;
     let acl = requested(ctx, body, &owner)?;
     refuse_public(ctx, &acl)?;
     let record = update_version(ctx, ctx.key(), ctx.param("versionId"), &mut |record| {
@@ -137,7 +137,7 @@ fn requested(ctx: &Context<'_>, body: Body<'_>, owner: &str) -> Result<Acl> {
 ///
 /// # Errors
 /// `MalformedXML` for what is not XML, `MalformedACLError` for another shape, `AccessDenied` when it
-/// names another owner: owners do not change. Otherwise as [`from_headers`].
+/// names another owner, if that is an account: owners do not change. Otherwise as [`from_headers`].
 fn parse(bytes: &[u8], accounts: &Accounts, owner: &str) -> Result<Acl> {
     let document = xml_reader::parse(bytes)?;
     parse_shape(document.any_root(), accounts, owner).map_err(|error| {
@@ -160,6 +160,7 @@ fn parse_shape(root: Element<'_>, accounts: &Accounts, owner: &str) -> Result<Ac
         grants.push(Grant { grantee: parse_grantee(grant.required("Grantee")?, accounts)?, permission });
     }
     if named.trim() != owner {
+        account_grantee(named.trim(), accounts)?;
         return Err(Code::AccessDenied.into());
     }
     Ok(Acl { grants })

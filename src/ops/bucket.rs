@@ -6,7 +6,7 @@
 use super::service::COMMIT_TRIES_MAX;
 use super::tagging::{self, BUCKET_TAGS_MAX, Tags};
 use super::{Context, acl, bucket_encryption, metadata, multipart, ownership, read_small_body, xml_response};
-use crate::codec::time::iso8601;
+use crate::codec::time::iso8601_second;
 use crate::codec::xml_reader;
 use crate::codec::xml_writer::XmlWriter;
 use crate::codec::{base64, unbase64};
@@ -70,7 +70,7 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     for (name, record) in &found {
         xml.open("Bucket");
         xml.element("Name", name);
-        xml.element("CreationDate", &iso8601(record.created_ms));
+        xml.element("CreationDate", &iso8601_second(record.created_ms));
         if with_region {
             xml.element("BucketRegion", &record.location);
         }

@@ -72,16 +72,16 @@ const READ: Names = Names {
 };
 
 const COPY_SOURCE: Names = Names {
-    if_match: "x-amz-copy-source-if-match",
-    if_none_match: "x-amz-copy-source-if-none-match",
-    if_modified_since: "x-amz-copy-source-if-modified-since",
-    if_unmodified_since: "x-amz-copy-source-if-unmodified-since",
+    if_match: "x-amz-copy-source-If-Match",
+    if_none_match: "x-amz-copy-source-If-None-Match",
+    if_modified_since: "x-amz-copy-source-If-Modified-Since",
+    if_unmodified_since: "x-amz-copy-source-If-Unmodified-Since",
 };
 
 /// Checks the conditions of GetObject and HeadObject. Errors: `PreconditionFailed` (412), and
 /// `NotModified` (304) with the header fields that RFC 9110 section 15.4.5 asks for.
-pub fn check_read(headers: &Headers, target: &Target<'_>) -> Result<()> {
-    match failed_read(headers, target, &READ) {
+pub fn check_read(headers: &Headers, target: &Target<'_>, now: Millis) -> Result<()> {
+    match failed_read(headers, target, &READ, now) {
         None => Ok(()),
         Some(name) if name == READ.if_match || name == READ.if_unmodified_since => Err(failed(name)),
         Some(_) => Err(Error::new(Code::NotModified)
@@ -92,16 +92,17 @@ pub fn check_read(headers: &Headers, target: &Target<'_>) -> Result<()> {
 
 /// Checks the `x-amz-copy-source-if-*` conditions of CopyObject and UploadPartCopy against the source.
 /// Whatever fails is `PreconditionFailed` (412).
-pub fn check_copy_source(headers: &Headers, source: &Target<'_>) -> Result<()> {
-    match failed_read(headers, source, &COPY_SOURCE) {
+pub fn check_copy_source(headers: &Headers, source: &Target<'_>, now: Millis) -> Result<()> {
+    match failed_read(headers, source, &COPY_SOURCE, now) {
         None => Ok(()),
         Some(name) => Err(failed(name)),
     }
 }
 
 /// The condition that does not hold. The date of a pair counts only where its ETag is not given; a date
-/// that cannot be read does not count at all.
-fn failed_read(headers: &Headers, target: &Target<'_>, names: &Names) -> Option<&'static str> {
+/// that cannot be read does not count at all, nor does one in the future after which nothing can have been
+/// modified yet.
+fn failed_read(headers: &Headers, target: &Target<'_>, names: &Names, now: Millis) -> Option<&'static str> {
     if let Some(tags) = tags(headers, names.if_match) {
         if !tags.includes(target.etag, Comparison::Strong) {
             return Some(names.if_match);
@@ -113,7 +114,9 @@ fn failed_read(headers: &Headers, target: &Target<'_>, names: &Names) -> Option<
         if tags.includes(target.etag, Comparison::Weak) {
             return Some(names.if_none_match);
         }
-    } else if date(headers, names.if_modified_since).is_some_and(|at| target.modified_second() <= at) {
+    } else if date(headers, names.if_modified_since)
+        .is_some_and(|at| at <= now && target.modified_second() <= at)
+    {
         return Some(names.if_modified_since);
     }
     None
@@ -356,6 +359,8 @@ mod tests {
     const BEFORE: &str = "Thu, 01 Jan 2026 23:59:59 GMT";
     const SAME: &str = "Fri, 02 Jan 2026 00:00:00 GMT";
     const AFTER: &str = "Fri, 02 Jan 2026 00:00:01 GMT";
+    const FUTURE: &str = "Fri, 02 Jan 2026 00:00:03 GMT";
+    const NOW: Millis = TARGET.modified + 2_000;
 
     fn headers(fields: Fields<'_>) -> Headers {
         let mut headers = Headers::new();
@@ -402,20 +407,21 @@ mod tests {
             (&[("If-Modified-Since", BEFORE)], 200, ""),
             (&[("If-Modified-Since", SAME)], 304, ""),
             (&[("If-Modified-Since", AFTER)], 304, ""),
+            (&[("If-Modified-Since", FUTURE)], 200, ""),
             (&[("If-Modified-Since", "Fri, 99 Jan 2026 00:00:00 GMT")], 200, ""),
             (&[("If-None-Match", "\"abc\""), ("If-Modified-Since", BEFORE)], 304, ""),
             (&[("If-None-Match", "\"x\""), ("If-Modified-Since", AFTER)], 200, ""),
             (&[("If-Match", "\"x\""), ("If-None-Match", "\"abc\"")], 412, "If-Match"),
         ];
         for (fields, status, condition) in cases {
-            let found = outcome(check_read(&headers(fields), &TARGET));
+            let found = outcome(check_read(&headers(fields), &TARGET, NOW));
             assert_eq!(found, (*status, (*condition).to_owned()), "{fields:?}");
         }
     }
 
     #[test]
     fn not_modified_tells_which_object_it_speaks_of() {
-        let error = check_read(&headers(&[("If-None-Match", "*")]), &TARGET).expect_err("304");
+        let error = check_read(&headers(&[("If-None-Match", "*")]), &TARGET, NOW).expect_err("304");
         assert_eq!(
             error.headers(),
             [("ETag", "\"abc\"".to_owned()), ("Last-Modified", "Fri, 02 Jan 2026 00:00:00 GMT".to_owned())]
@@ -427,13 +433,14 @@ mod tests {
         let cases: &[(Fields<'_>, u16, &str)] = &[
             (&[("If-None-Match", "*")], 200, ""),
             (&[("x-amz-copy-source-if-match", "abc")], 200, ""),
-            (&[("x-amz-copy-source-if-match", "x")], 412, "x-amz-copy-source-if-match"),
-            (&[("x-amz-copy-source-if-none-match", "abc")], 412, "x-amz-copy-source-if-none-match"),
-            (&[("x-amz-copy-source-if-modified-since", SAME)], 412, "x-amz-copy-source-if-modified-since"),
+            (&[("x-amz-copy-source-if-match", "x")], 412, "x-amz-copy-source-If-Match"),
+            (&[("x-amz-copy-source-if-none-match", "abc")], 412, "x-amz-copy-source-If-None-Match"),
+            (&[("x-amz-copy-source-if-modified-since", SAME)], 412, "x-amz-copy-source-If-Modified-Since"),
+            (&[("x-amz-copy-source-if-modified-since", FUTURE)], 200, ""),
             (
                 &[("x-amz-copy-source-if-unmodified-since", BEFORE)],
                 412,
-                "x-amz-copy-source-if-unmodified-since",
+                "x-amz-copy-source-If-Unmodified-Since",
             ),
             (
                 &[("x-amz-copy-source-if-match", "abc"), ("x-amz-copy-source-if-unmodified-since", BEFORE)],
@@ -446,11 +453,11 @@ mod tests {
                     ("x-amz-copy-source-if-modified-since", BEFORE),
                 ],
                 412,
-                "x-amz-copy-source-if-none-match",
+                "x-amz-copy-source-If-None-Match",
             ),
         ];
         for (fields, status, condition) in cases {
-            let found = outcome(check_copy_source(&headers(fields), &TARGET));
+            let found = outcome(check_copy_source(&headers(fields), &TARGET, NOW));
             assert_eq!(found, (*status, (*condition).to_owned()), "{fields:?}");
         }
     }

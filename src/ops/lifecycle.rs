@@ -53,11 +53,8 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let small_objects = match ctx.header(SMALL_OBJECTS_HEADER) {
         None => SmallObjects::default_in(calendar),
         Some(text) => SmallObjects::parse(text).ok_or_else(|| {
-            Error::invalid_argument(
-                SMALL_OBJECTS_HEADER,
-                text,
-                "Invalid transition default minimum object size",
-            )
+            let message = format!("Invalid TransitionDefaultMinimumObjectSize found: {text}");
+            Error::with_message(Code::InvalidRequest, message)
         })?,
     };
     let bytes = read_checked_body(ctx, body, LIFECYCLE_BODY_BYTES_MAX)?;

@@ -5,7 +5,7 @@
 use super::object_get::parse_version_id;
 use super::service::store_error;
 use super::{Context, xml_response};
-use crate::codec::time::iso8601;
+use crate::codec::time::iso8601_second;
 use crate::codec::xml_writer::XmlWriter;
 use crate::codec::{base64, unbase64, uri};
 use crate::error::{Code, Error, Result};
@@ -296,13 +296,13 @@ fn write_restore_status(ctx: &Context<'_>, xml: &mut XmlWriter, key: &str, head:
     };
     xml.open("RestoreStatus");
     xml.boolean("IsRestoreInProgress", until.is_none());
-    xml.optional("RestoreExpiryDate", until.map(iso8601).as_deref());
+    xml.optional("RestoreExpiryDate", until.map(iso8601_second).as_deref());
     xml.close("RestoreStatus");
     Ok(())
 }
 
 fn write_head(ctx: &Context<'_>, xml: &mut XmlWriter, head: &ObjectHead, owner: bool) {
-    xml.element("LastModified", &iso8601(head.modified_ms));
+    xml.element("LastModified", &iso8601_second(head.modified_ms));
     if !head.delete_marker {
         xml.open("ETag");
         xml.raw("&quot;");

@@ -6,7 +6,7 @@ use super::list::{Encoding, PAGE_MAX, page, parse_max, select, write_groups, wri
 use super::multipart::find_upload;
 use super::service::store_error;
 use super::{Context, lifecycle, xml_response};
-use crate::codec::time::iso8601;
+use crate::codec::time::iso8601_second;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Error, Result};
 use crate::http::{Body, Response};
@@ -37,13 +37,12 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     xml.element("Bucket", ctx.bucket_name().as_str());
     xml.element("KeyMarker", &encoding.apply(key_marker));
     xml.element("UploadIdMarker", id_marker.unwrap_or(""));
-    if let (true, Some(last)) = (page.truncated, page.entries.last()) {
-        xml.element("NextKeyMarker", &encoding.apply(last.name()));
-        if let Entry::Item(_, (id, _)) = last {
-            xml.element("NextUploadIdMarker", &id.to_string());
-        }
+    if asked > 0 {
+        write_next(&mut xml, page.entries.last(), encoding);
     }
-    xml.element("Prefix", &encoding.apply(&select.prefix));
+    if !select.prefix.is_empty() {
+        xml.element("Prefix", &encoding.apply(&select.prefix));
+    }
     if !select.delimiter.is_empty() {
         xml.element("Delimiter", &encoding.apply(&select.delimiter));
     }
@@ -59,13 +58,23 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
             xml.element("Key", &encoding.apply(key));
             xml.element("UploadId", &id.to_string());
             write_people(ctx, &mut xml, &upload);
-            xml.element("Initiated", &iso8601(upload.created_ms));
+            xml.element("Initiated", &iso8601_second(upload.created_ms));
             write_checksum(&mut xml, &upload);
             xml.close("Upload");
         }
     }
     write_groups(&mut xml, &page, &encoding);
     Ok(xml_response(200, xml.end("ListMultipartUploadsResult")))
+}
+
+/// S3 names the last entry whether or not more follows it.
+fn write_next(xml: &mut XmlWriter, last: Option<&Entry<(SortedId, Vec<u8>)>>, encoding: Encoding) {
+    let id = match last {
+        Some(Entry::Item(_, (id, _))) => id.to_string(),
+        _ => String::new(),
+    };
+    xml.element("NextKeyMarker", &encoding.apply(last.map_or("", Entry::name)));
+    xml.element("NextUploadIdMarker", &id);
 }
 
 /// ListParts.
@@ -99,9 +108,7 @@ pub fn parts(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     xml.element("UploadId", &id.to_string());
     write_people(ctx, &mut xml, &upload);
     xml.number("PartNumberMarker", u64::from(marker));
-    if let Some((last, _)) = found.last() {
-        xml.number("NextPartNumberMarker", u64::from(*last));
-    }
+    xml.number("NextPartNumberMarker", found.last().map_or(0, |(last, _)| u64::from(*last)));
     xml.number("MaxParts", max as u64);
     xml.boolean("IsTruncated", truncated);
     write_checksum(&mut xml, &upload);
@@ -109,7 +116,7 @@ pub fn parts(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         let part = PartRecord::decode(stored).map_err(store_error)?;
         xml.open("Part");
         xml.number("PartNumber", u64::from(*number));
-        xml.element("LastModified", &iso8601(part.modified_ms));
+        xml.element("LastModified", &iso8601_second(part.modified_ms));
         xml.element("ETag", &format!("\"{}\"", part.etag));
         if let (Some(_), Some((algorithm, value))) = (upload.checksum, &part.checksum) {
             xml.element(algorithm.element(), value);

@@ -193,6 +193,10 @@ struct ListedPart {
 pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let bytes = read_small_body(body, COMPLETE_BODY_BYTES_MAX)?;
     let listed = parse_completion(&bytes).map_err(|error| {
+        // Of an upload that is not there nothing else is said.
+        if let Err(missing) = find_upload(ctx) {
+            return missing;
+        }
         let disordered = error.code() == Code::InvalidPartOrder;
         if disordered { error.field("UploadId", ctx.param("uploadId").unwrap_or("")) } else { error }
     })?;
@@ -396,6 +400,13 @@ fn check_part_checksum(
     upload: Option<MultipartChecksum>,
 ) -> Result<()> {
     match (&wanted.checksum, &part.checksum) {
+        (Some((sent, _)), Some(stored)) if upload.is_some() && wanted.checksum.as_ref() != Some(stored) => {
+            let name = sent.name().to_lowercase();
+            let number = wanted.number;
+            let message =
+                format!("The {name} you specified for part {number} did not match what we received.");
+            Err(Error::with_message(Code::BadDigest, message))
+        }
         (Some(sent), Some(stored)) if sent != stored => Err(invalid_part(ctx, wanted)),
         (Some(_), None) => Err(invalid_part(ctx, wanted)),
         (None, _) => match upload {

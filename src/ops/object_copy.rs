@@ -16,7 +16,7 @@ use super::service::{Bucket, no_such_bucket};
 use super::{
     Context, access, acl, lifecycle, location, logged, metadata, object_lock, range, restore, xml_response,
 };
-use crate::codec::time::iso8601;
+use crate::codec::time::iso8601_second;
 use crate::codec::uri;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
@@ -96,7 +96,7 @@ fn read_source(ctx: &Context<'_>, source: &Source, bucket: &Bucket, with_tags: b
         _ => return Err(Error::new(Code::NoSuchKey).field("Key", source.key.as_str())),
     };
     access::may_copy_from(ctx, bucket, (&source.key, source.version.as_deref()), &record, with_tags)?;
-    check_copy_source(ctx.headers, &Target::of(&record.head))?;
+    check_copy_source(ctx.headers, &Target::of(&record.head), ctx.now)?;
     restore::require_readable_source(&record, ctx.now)?;
     Ok(record)
 }
@@ -130,7 +130,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let condition = WriteConditions::from_headers(ctx.headers)?;
     let sealing = Sealing::of_new_object(ctx)?;
     let (found, mut reader, length) = open_source(ctx, !replace_tags, &|found| {
-        refuse_unchanged(ctx, found, replace_metadata || sealing.is_some(), &storage_class)?;
+        refuse_unchanged(ctx, found, replace_metadata || sealing.is_some())?;
         if found.record.head.size > PUT_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
             return Err(Error::with_message(Code::InvalidRequest, message));
@@ -210,15 +210,15 @@ fn directive(ctx: &Context<'_>, name: &'static str) -> Result<bool> {
     }
 }
 
-/// Copying an object onto itself is only allowed when it changes something. A request that names an
-/// encryption, or a bucket that has a default one, counts as a change whatever the object had.
-fn refuse_unchanged(ctx: &Context<'_>, found: &Found, is_changed: bool, storage_class: &str) -> Result<()> {
+/// Copying an object onto itself is only allowed when it changes something. A request that names a storage
+/// class or an encryption, or a bucket that has a default one, counts as a change whatever the object had;
+/// a class that only the absence of its field stands for does not.
+fn refuse_unchanged(ctx: &Context<'_>, found: &Found, is_changed: bool) -> Result<()> {
     let itself = found.source.bucket == *ctx.bucket_name()
         && found.source.key == *ctx.key()
         && found.source.version.is_none();
-    let changes = is_changed
-        || storage_class != found.record.head.storage_class
-        || ctx.headers.has(metadata::REDIRECT_HEADER);
+    let changes =
+        is_changed || ctx.headers.has("x-amz-storage-class") || ctx.headers.has(metadata::REDIRECT_HEADER);
     if itself && !changes {
         let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
         return Err(Error::with_message(Code::InvalidRequest, message));
@@ -228,7 +228,7 @@ fn refuse_unchanged(ctx: &Context<'_>, found: &Found, is_changed: bool, storage_
 
 fn copied(record: &ObjectRecord) -> Response {
     let mut xml = XmlWriter::document("CopyObjectResult");
-    xml.element("LastModified", &iso8601(record.head.modified_ms));
+    xml.element("LastModified", &iso8601_second(record.head.modified_ms));
     xml.element("ETag", &format!("\"{}\"", record.head.etag));
     if let (Some((algorithm, kind)), Some(value)) = (record.head.checksum, &record.detail.checksum) {
         xml.element(algorithm.element(), value);
@@ -264,7 +264,7 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
     let part = commit_part(ctx, id, number, received)?;
     let mut xml = XmlWriter::document("CopyPartResult");
-    xml.element("LastModified", &iso8601(part.modified_ms));
+    xml.element("LastModified", &iso8601_second(part.modified_ms));
     xml.element("ETag", &format!("\"{}\"", part.etag));
     if let (Some(_), Some((algorithm, value))) = (upload_checksum, &part.checksum) {
         xml.element(algorithm.element(), value);

@@ -80,6 +80,19 @@ pub fn torrent(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 /// # Errors
 /// `NoSuchKey`, `NoSuchVersion`, `MethodNotAllowed` for a delete marker by its id, `AccessDenied`.
 pub fn find(ctx: &Context<'_>) -> Result<ObjectRecord> {
+    find_or_refuse(ctx, ctx.param("versionId").is_some())
+}
+
+/// As [`find`], for a request that changes the version: a delete marker that is the newest version is
+/// refused as one named by its id.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_to_change(ctx: &Context<'_>) -> Result<ObjectRecord> {
+    find_or_refuse(ctx, true)
+}
+
+fn find_or_refuse(ctx: &Context<'_>, refuses_marker: bool) -> Result<ObjectRecord> {
     let bucket = ctx.bucket();
     let version = ctx.param("versionId");
     let found = find_version(ctx.service, bucket, ctx.key(), version)?;
@@ -91,7 +104,7 @@ pub fn find(ctx: &Context<'_>) -> Result<ObjectRecord> {
         });
     };
     if record.head.delete_marker {
-        return Err(delete_marker_error(ctx, &record, version.is_some())?);
+        return Err(delete_marker_error(ctx, &record, refuses_marker)?);
     }
     access::may_read(ctx, &record)?;
     Ok(record)
@@ -225,7 +238,7 @@ pub fn parse_part_number(text: &str) -> Result<u16> {
 /// The head of the answer to a read.
 fn answer(ctx: &Context<'_>, record: &ObjectRecord, wanted: &Wanted) -> Result<Response> {
     let head = &record.head;
-    conditions::check_read(ctx.headers, &conditions::Target::of(head))?;
+    conditions::check_read(ctx.headers, &conditions::Target::of(head), ctx.now)?;
     let mut response = Response::new(if wanted.partial { 206 } else { 200 });
     response.push_header("Last-Modified", time::http_date(head.modified_ms));
     response.push_header("ETag", format!("\"{}\"", head.etag));

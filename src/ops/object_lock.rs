@@ -164,8 +164,8 @@ pub fn get_retention(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 
 /// PutObjectLegalHold.
 pub fn put_legal_hold(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
-    require_lock(ctx)?;
     let hold = parse_legal_hold(&read_verified_body(ctx, body, SMALL_BODY_BYTES_MAX)?)?;
+    require_lock(ctx)?;
     let keys = [("object-lock-legal-hold", on_off(hold).to_owned())];
     access::may_change(ctx, InBody { keys: &keys, ..InBody::default() })?;
     let record = update_version(ctx, ctx.key(), ctx.param("versionId"), &mut |record| {

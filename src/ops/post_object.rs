@@ -189,6 +189,15 @@ fn tagging(xml: &str) -> Result<String> {
 }
 
 fn missing(name: &str) -> Error {
+    // As the documentation spells them.
+    let name = match name {
+        "signature" => "Signature",
+        "x-amz-algorithm" => "X-Amz-Algorithm",
+        "x-amz-credential" => "X-Amz-Credential",
+        "x-amz-date" => "X-Amz-Date",
+        "x-amz-signature" => "X-Amz-Signature",
+        _ => name,
+    };
     let message = format!(
         "Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the fields."
     );

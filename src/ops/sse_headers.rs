@@ -129,7 +129,7 @@ pub fn no_customer_algorithm() -> Error {
 
 /// S3 names the wrong header for all of these. The value, which may be a key, is never repeated.
 fn about_customer_key(message: &'static str) -> Error {
-    Error::invalid_argument(SSE, "null", message)
+    Error::with_message(Code::InvalidArgument, message).field("ArgumentName", SSE)
 }
 
 fn wrong_customer_algorithm(value: &str) -> Error {

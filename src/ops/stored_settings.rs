@@ -207,7 +207,7 @@ fn id<'c>(ctx: &'c Context<'_>) -> Result<&'c str> {
     id.ok_or_else(|| Error::invalid_argument("id", "", "Missing required parameter: id"))
 }
 
-/// Stores a configuration under its id.
+/// Stores a configuration under its id. S3 answers 204 here, unlike to other settings.
 pub fn put_configuration(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     let (kind, id) = (kind(ctx), id(ctx)?);
     let body = read_verified_body(ctx, body, SMALL_BODY_BYTES_MAX)?;
@@ -215,11 +215,11 @@ pub fn put_configuration(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> 
     let root = document.root(kind.root)?;
     let xml = fragment(root, kind.fields)?;
     if root.text("Id")?.as_deref() != Some(id) {
-        return Err(Error::invalid_argument(
-            "id",
-            id,
-            "The id in the document does not match the id parameter.",
-        ));
+        return Err(if kind.sub == "inventory" {
+            Code::IdMismatch.into()
+        } else {
+            xml_reader::malformed("the id in the document is not that of the request")
+        });
     }
     ctx.service.update_bucket(ctx.bucket_name(), &mut |record| {
         let stored = record.configurations.entry(kind.sub.to_owned()).or_default();
@@ -230,7 +230,7 @@ pub fn put_configuration(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> 
         }
         Ok(())
     })?;
-    Ok(Response::new(200))
+    Ok(Response::new(204))
 }
 
 fn configuration_bytes(record: &BucketRecord) -> usize {

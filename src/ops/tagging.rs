@@ -88,13 +88,14 @@ fn read_tags(ctx: &Context<'_>, body: Body<'_>, most: usize) -> Result<Tags> {
     Ok(tags)
 }
 
-/// Reads a `Tagging` document. Its tags still need [`check_tags`].
+/// Reads a `Tagging` document; one without a set means none. Its tags still need [`check_tags`].
 ///
 /// # Errors
 /// `MalformedXML`.
 pub fn parse_tags(bytes: &[u8]) -> Result<Tags> {
     let document = xml_reader::parse(bytes)?;
-    parse_tag_set(document.root("Tagging")?.only(&["TagSet"])?.required("TagSet")?)
+    let set = document.root("Tagging")?.only(&["TagSet"])?.child("TagSet")?;
+    set.map_or(Ok(Tags::new()), parse_tag_set)
 }
 
 /// Reads the `Tag` elements of a set, wherever it stands. They still need [`check_tags`].
@@ -133,7 +134,7 @@ mod tests {
         let tags = vec![("a".to_owned(), "1 < 2".to_owned()), ("b".to_owned(), String::new())];
         assert_eq!(parse_tags(&write_tags(&tags)).expect("valid"), tags);
         assert!(parse_tags(b"<Tagging><TagSet/></Tagging>").expect("valid").is_empty());
-        assert_eq!(parse_tags(b"<Tagging/>").expect_err("no set").code(), Code::MalformedXML);
+        assert!(parse_tags(b"<Tagging/>").expect("as S3 takes it").is_empty());
     }
 
     #[test]

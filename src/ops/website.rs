@@ -95,7 +95,8 @@ fn parse(body: &[u8]) -> Result<WebsiteConfiguration> {
     root.only(&["RedirectAllRequestsTo", "IndexDocument", "ErrorDocument", "RoutingRules"])?;
     if let Some(all) = root.child("RedirectAllRequestsTo")? {
         if root.elements().count() > 1 {
-            return Err(malformed("RedirectAllRequestsTo does not go with anything else"));
+            let message = "RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules.";
+            return Err(Error::invalid_argument("RedirectAllRequestsTo", "not null", message));
         }
         let all = all.only(&["HostName", "Protocol"])?;
         let host = host(all)?.ok_or_else(|| malformed("HostName is missing"))?;
@@ -258,7 +259,7 @@ mod tests {
             (all("<HostName>h</HostName><Protocol>ftp</Protocol>"), request),
             (all(""), xml),
             (all("<HostName>a&#13;b</HostName>"), xml),
-            (format!("{}{index}", all(host)), xml),
+            (format!("{}{index}", all(host)), argument),
             (rules(""), xml),
             (rules(&many.repeat(RULES_MAX)), None),
             (rules(&many.repeat(RULES_MAX + 1)), request),

@@ -139,7 +139,9 @@ impl Visit<'_> {
             return self.bare(error);
         }
         if matches!(status, 403 | 404) && self.is_folder(bucket, website, key) {
-            return redirect(302, format!("{root}{}/", uri::encode_path(key)));
+            let found =
+                Error::new(Code::Found).header("Location", format!("{root}{}/", uri::encode_path(key)));
+            return self.error_page(&found, None);
         }
         if let Some(rule) = website.find_rule(key, Some(status)) {
             return redirect(rule.status(), rule.location(self.origin(root), key));
@@ -149,9 +151,10 @@ impl Visit<'_> {
         };
         // What was asked of the page (a range, a condition) was not asked of the page for errors.
         match self.read(bucket, error_key, &Headers::new()) {
-            Ok(page) if page.status == 301 => page,
             Ok(mut page) => {
-                page.status = status;
+                if page.status != 301 {
+                    page.status = status;
+                }
                 push_error(&mut page, error);
                 page
             }

@@ -667,6 +667,36 @@ fn a_bucket_of_another_owner_than_expected_is_not_touched() {
     }
     with(&server, "PUT", "/abc/k", header, BART_ACCOUNT).expect(200);
     with(&server, "GET", "/abc/k", header, BART_ACCOUNT).expect(200);
-    with(&server, "DELETE", "/abc/k", header, "").expect_error(403, "AccessDenied");
+    with(&server, "DELETE", "/abc/k", header, "").expect_error(400, "InvalidBucketOwnerAWSAccountID");
     with(&server, "GET", "/none", header, "123456789013").expect_error(404, "NoSuchBucket");
+}
+
+/// As recorded of AWS S3.
+#[test]
+fn an_expected_owner_must_be_an_account_id() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    let expecting = |id: &str| server.send("GET", "/abc", &[("x-amz-expected-bucket-owner", id)], b"");
+    expecting("123456789012").expect(200);
+    expecting("123456789013").expect_error(403, "AccessDenied");
+    for id in ["", "0000", "abcd", "0000000000020", "12345678901$"] {
+        expecting(id).expect_error(400, "InvalidBucketOwnerAWSAccountID");
+    }
+}
+
+/// As recorded of AWS S3, which reads such a marker as missing.
+#[test]
+fn the_grants_of_a_delete_marker_cannot_be_set() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    let body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    server.put("/abc?versioning", body).expect(200);
+    server.put("/abc/k", b"x").expect(200);
+    let marker = server.delete("/abc/k").version();
+    let private = [("x-amz-acl", "private")];
+    for target in ["/abc/k?acl".to_owned(), format!("/abc/k?acl&versionId={marker}")] {
+        server.send("PUT", &target, &private, b"").expect_error(405, "MethodNotAllowed");
+    }
+    server.get("/abc/k?acl").expect_error(404, "NoSuchKey");
+    server.send("PUT", "/abc/none?acl", &private, b"").expect_error(404, "NoSuchKey");
 }

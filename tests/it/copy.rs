@@ -112,7 +112,8 @@ fn a_copy_has_conditions_on_both_ends() {
             ("x-amz-copy-source-if-none-match", "\"x\"", 200),
             ("x-amz-copy-source-if-none-match", etag.as_str(), 412),
             ("x-amz-copy-source-if-modified-since", past.as_str(), 200),
-            ("x-amz-copy-source-if-modified-since", future.as_str(), 412),
+            // What nothing can have happened since yet is no condition.
+            ("x-amz-copy-source-if-modified-since", future.as_str(), 200),
             ("x-amz-copy-source-if-unmodified-since", future.as_str(), 200),
             ("x-amz-copy-source-if-unmodified-since", past.as_str(), 412),
         ] {
@@ -261,5 +262,38 @@ fn the_parts_of_an_object_come_in_pages() {
         assert_eq!(page.element("IsTruncated").as_deref(), Some("false"));
         attributes(server, "/abc/k?attributes", &[("x-amz-max-parts", "-1")])
             .expect_error(400, "InvalidArgument");
+    });
+}
+
+/// As recorded of AWS S3: the same class, named, is a change; another, unnamed, is none.
+#[test]
+fn a_copy_onto_itself_must_name_what_it_changes() {
+    for_each_backend(|server| {
+        server.bucket("from");
+        server.put("/from/k", b"x").expect(200);
+        copy(server, "/from/k", &[]).expect_error(400, "InvalidRequest");
+        copy(server, "/from/k", &[("x-amz-storage-class", "STANDARD")]).expect(200);
+        copy(server, "/from/k", &[("x-amz-storage-class", "STANDARD_IA")]).expect(200);
+        copy(server, "/from/k", &[]).expect_error(400, "InvalidRequest");
+    });
+}
+
+/// As recorded of AWS S3.
+#[test]
+fn a_date_in_the_future_is_no_condition() {
+    for_each_backend(|server| {
+        server.bucket("from");
+        server.put("/from/k", b"x").expect(200);
+        let future = time::http_date(crate::harness::now() + 86_400_000);
+        server.send("GET", "/from/k", &[("if-modified-since", &future)], b"").expect(200);
+    });
+}
+
+#[test]
+fn a_condition_that_misses_its_object_names_the_key() {
+    for_each_backend(|server| {
+        server.bucket("from");
+        let reply = server.send("PUT", "/from/k", &[("if-match", "\"x\"")], b"");
+        assert_eq!(reply.expect_error(404, "NoSuchKey").element("Key").as_deref(), Some("k"));
     });
 }

@@ -133,3 +133,65 @@ fn start_after_and_fetch_owner_are_honoured() {
         assert_eq!(server.get("/abc").elements("DisplayName").len(), 3);
     });
 }
+
+/// As recorded of AWS S3: who continues from inside a group has had the group.
+#[test]
+fn a_marker_inside_a_group_leaves_the_whole_group_behind() {
+    for_each_backend(|server| {
+        with_keys(server, &["f/a/1", "f/a/2", "f/b", "f/c"]);
+        for key in ["f/a/1", "f/b"] {
+            server.post(&format!("/abc/{key}?uploads"), b"").expect(200);
+        }
+        for target in [
+            "/abc?prefix=f/&delimiter=/&max-keys=1&marker=f/a/1",
+            "/abc?list-type=2&prefix=f/&delimiter=/&max-keys=1&start-after=f/a/1",
+            "/abc?versions&prefix=f/&delimiter=/&max-keys=1&key-marker=f/a/1",
+            "/abc?uploads&prefix=f/&delimiter=/&max-uploads=1&key-marker=f/a/1",
+        ] {
+            let page = server.get(target).expect(200);
+            assert_eq!(page.elements("Key"), ["f/b"], "{target}");
+            assert_eq!(page.elements("Prefix"), ["f/"], "{target}");
+        }
+    });
+}
+
+/// As recorded of AWS S3, and as the official SDKs read it.
+#[test]
+fn listings_of_uploads_and_parts_always_say_where_they_end() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let page = server.get("/abc?uploads").expect(200);
+        assert_eq!(page.element("NextKeyMarker").as_deref(), Some(""));
+        assert_eq!(page.element("NextUploadIdMarker").as_deref(), Some(""));
+        assert!(page.elements("Prefix").is_empty());
+        let id = server.post("/abc/k?uploads", b"").element("UploadId").unwrap();
+        let page = server.get("/abc?uploads").expect(200);
+        assert_eq!(page.element("IsTruncated").as_deref(), Some("false"));
+        assert_eq!(page.element("NextKeyMarker").as_deref(), Some("k"));
+        assert_eq!(page.element("NextUploadIdMarker"), Some(id.clone()));
+        let parts = server.get(&format!("/abc/k?uploadId={id}")).expect(200);
+        assert_eq!(parts.element("NextPartNumberMarker").as_deref(), Some("0"));
+    });
+}
+
+/// So that a client may compare them with `Last-Modified`.
+#[test]
+fn times_in_documents_have_no_part_of_a_second() {
+    for_each_backend(|server| {
+        with_keys(server, &["a"]);
+        let id = server.post("/abc/k?uploads", b"").element("UploadId").unwrap();
+        server.put(&format!("/abc/k?partNumber=1&uploadId={id}"), b"x").expect(200);
+        let copied = server.send("PUT", "/abc/b", &[("x-amz-copy-source", "abc/a")], b"").expect(200);
+        for (page, element) in [
+            (server.get("/"), "CreationDate"),
+            (server.get("/abc"), "LastModified"),
+            (server.get("/abc?versions"), "LastModified"),
+            (server.get("/abc?uploads"), "Initiated"),
+            (server.get(&format!("/abc/k?uploadId={id}")), "LastModified"),
+            (copied, "LastModified"),
+        ] {
+            let time = page.expect(200).element(element).unwrap();
+            assert!(time.ends_with(".000Z"), "{element} {time}");
+        }
+    });
+}

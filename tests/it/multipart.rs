@@ -210,3 +210,21 @@ fn completions_and_an_abort_never_both_win() {
         }
     });
 }
+
+/// As recorded of AWS S3.
+#[test]
+fn a_completion_is_told_what_is_wrong_with_it_in_the_order_of_s3() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    server.post("/abc/k?uploadId=fakeid", b"").expect_error(404, "NoSuchUpload");
+    let chosen = [("x-amz-checksum-algorithm", "CRC32")];
+    let id = server.send("POST", "/abc/k?uploads", &chosen, b"").expect(200).element("UploadId").unwrap();
+    let part = format!("/abc/k?partNumber=1&uploadId={id}");
+    let etag = server.send("PUT", &part, &[("x-amz-checksum-crc32", "NSRBwg==")], b"abc").expect(200);
+    let etag = etag.header("etag").unwrap().to_owned();
+    let body = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>\
+         <ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part></CompleteMultipartUpload>"
+    );
+    server.post(&format!("/abc/k?uploadId={id}"), body.as_bytes()).expect_error(400, "BadDigest");
+}

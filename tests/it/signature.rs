@@ -88,6 +88,26 @@ fn a_presigned_checksum_binds_nobody() {
     assert_eq!((reply.text().as_str(), reply.header("x-amz-meta-a")), ("not empty", Some("b")));
 }
 
+/// As recorded of AWS S3: what a form on a page cannot send as a field may be signed as a parameter.
+#[test]
+fn presigned_parameters_are_fields_and_conditions_of_the_request() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    let put = |query: &str, signed: &[(&str, &str)]| {
+        let mut headers = Headers::new();
+        headers.push("host", &server.address().to_string());
+        signed.iter().for_each(|(name, value)| headers.push(name, value));
+        let head = Head { method: Method::Put, path: "/abc/k", query, headers: &headers };
+        server.anonymous().put(&format!("/abc/k?{}", BART.presign(now(), 60, &head)), b"x")
+    };
+    // Named among the signed fields, as the AWS SDK for JavaScript v2 does.
+    put("x-amz-acl=public-read&Content-Type=a", &[("x-amz-acl", "public-read")]).expect(200);
+    assert_eq!(server.anonymous().get("/abc/k").expect(200).text(), "x");
+    put("x-amz-acl=private", &[("x-amz-acl", "public-read")]).expect_error(403, "SignatureDoesNotMatch");
+    put("If-None-Match=%2A", &[]).expect_error(412, "PreconditionFailed");
+    put("If-Match=abc", &[]).expect_error(412, "PreconditionFailed");
+}
+
 /// BI-114 to BI-130 in outline: framing never reaches the object, and a wrong frame stores nothing.
 #[test]
 fn framed_bodies_are_unframed_and_verified() {

@@ -95,7 +95,7 @@ fn bytes_of_a_class_with_a_location_are_there_however_they_came() {
     put_in(&server, "/abc/name", "ONEZONE_IA", &big(5));
     assert_eq!(bodies(&server), (4, 2));
     // And back.
-    server.send("PUT", "/abc/put", &[("x-amz-copy-source", "abc/put")], b"").expect(200);
+    server.send("PUT", "/abc/put", &[("x-amz-copy-source", "abc/put"), (CLASS, "STANDARD")], b"").expect(200);
     wait_until("the bytes are back", || bodies(&server) == (3, 3));
     for (key, byte) in [("standard", 1), ("put", 2), ("header", 3), ("copy", 1), ("name", 5)] {
         assert_eq!(server.get(&format!("/abc/{key}")).expect(200).body, big(byte), "{key}");

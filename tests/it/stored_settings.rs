@@ -18,9 +18,9 @@ fn configurations_with_ids_are_put_listed_and_deleted() {
         server.get("/kept?metrics&id=a").expect_error(404, "NoSuchConfiguration");
         server.delete("/kept?metrics&id=a").expect_error(404, "NoSuchConfiguration");
         server.put("/kept?metrics", metrics("a").as_bytes()).expect_error(400, "InvalidArgument");
-        server.put("/kept?metrics&id=b", metrics("a").as_bytes()).expect_error(400, "InvalidArgument");
+        server.put("/kept?metrics&id=b", metrics("a").as_bytes()).expect_error(400, "MalformedXML");
         server.put("/kept?metrics&id=a", b"<MetricsConfiguration/>").expect_error(400, "MalformedXML");
-        server.put("/kept?metrics&id=a", metrics("a").as_bytes()).expect(200);
+        server.put("/kept?metrics&id=a", metrics("a").as_bytes()).expect(204);
         let stored = server.get("/kept?metrics&id=a").expect(200);
         assert_eq!(stored.element("Prefix").as_deref(), Some("a&amp;b"));
         server.get("/kept?inventory&id=a").expect_error(404, "NoSuchConfiguration");
@@ -36,7 +36,7 @@ fn a_list_of_configurations_has_pages() {
     server.bucket("kept");
     for i in 0..101 {
         let id = format!("id-{i:03}");
-        server.put(&format!("/kept?metrics&id={id}"), metrics(&id).as_bytes()).expect(200);
+        server.put(&format!("/kept?metrics&id={id}"), metrics(&id).as_bytes()).expect(204);
     }
     let first = server.get("/kept?metrics").expect(200);
     assert_eq!(first.element("IsTruncated").as_deref(), Some("true"));
@@ -123,10 +123,11 @@ fn configurations_of_every_kind_are_checked_kept_apart_and_bounded() {
         for (sub, root, content) in KINDS {
             let body = |id: &str, content: &str| format!("<{root}><Id>{id}</Id>{content}</{root}>");
             let put = |id: &str, body: &str| server.put(&format!("/kept?{sub}&id={id}"), body.as_bytes());
-            put("one", &body("one", content)).expect(200);
+            put("one", &body("one", content)).expect(204);
             let got = server.get(&format!("/kept?{sub}&id=one")).expect(200);
             assert_eq!(got.element("Id").as_deref(), Some("one"), "{sub}");
-            put("one", &body("other", content)).expect_error(400, "InvalidArgument");
+            let mismatch = if sub == "inventory" { "IdMismatch" } else { "MalformedXML" };
+            put("one", &body("other", content)).expect_error(400, mismatch);
             server
                 .put(&format!("/kept?{sub}"), body("one", content).as_bytes())
                 .expect_error(400, "InvalidArgument");

@@ -132,3 +132,20 @@ fn bad_tags_are_refused_and_change_nothing() {
 fn versioning(status: &str) -> Vec<u8> {
     format!("<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>").into_bytes()
 }
+
+/// As recorded of AWS S3.
+#[test]
+fn a_document_without_a_set_takes_all_tags_away() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        server.put("/abc/k", b"x").expect(200);
+        let tags = b"<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>";
+        for (target, emptied) in [("/abc?tagging", 204), ("/abc/k?tagging", 200)] {
+            server.put(target, tags);
+            assert_eq!(server.get(target).expect(200).elements("Key"), ["a"]);
+            server.put(target, b"<Tagging/>").expect(emptied);
+        }
+        server.get("/abc?tagging").expect_error(404, "NoSuchTagSet");
+        assert!(server.get("/abc/k?tagging").expect(200).elements("Key").is_empty());
+    });
+}

@@ -79,7 +79,10 @@ fn folders_have_index_pages() {
             "{path}"
         );
     }
-    assert_eq!(get(&server, "/docs").expect(302).header("location"), Some("/docs/"));
+    let found = get(&server, "/docs").expect(302);
+    assert_eq!(found.header("location"), Some("/docs/"));
+    assert_eq!(found.header("x-amz-error-code"), Some("Found"));
+    assert!(found.text().contains("<li>Message: Resource Found</li>"));
     let by_path = format!("GET /site/docs HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
     let reply = server.anonymous().raw(by_path.as_bytes(), false).expect(302);
     assert_eq!(reply.header("location"), Some("/site/docs/"));

@@ -86,6 +86,24 @@ fn what_the_signer_signs_is_accepted() {
     put.sign(EMPTY_HASH).body(b"x").refused(Code::XAmzContentSHA256Mismatch);
 }
 
+/// As the AWS SDK for JavaScript v2 signs an upload with an ACL: named in `SignedHeaders`, sent in the URL.
+#[test]
+fn a_presigned_parameter_may_stand_for_the_signed_field_of_its_name() {
+    let url = Attempt::new(Method::Put, "/k", "x-amz-acl=public-read&content-type=a")
+        .field("x-amz-acl", "public-read")
+        .presign(60);
+    url.clone().pass().unwrap();
+    url.clone().without("x-amz-acl").pass().unwrap();
+    url.clone().with("x-amz-acl", "private").refused(Code::SignatureDoesNotMatch);
+    let mut other = url.without("x-amz-acl");
+    other.query = other.query.replace("public-read", "private");
+    other.refused(Code::SignatureDoesNotMatch);
+    let plain = Attempt::new(Method::Put, "/k", "content-type=a").field("content-type", "a").presign(60);
+    plain.without("content-type").refused(Code::SignatureDoesNotMatch);
+    let header = Attempt::new(Method::Put, "/k", "x-amz-acl=private").field("x-amz-acl", "private");
+    header.sign("UNSIGNED-PAYLOAD").without("x-amz-acl").refused(Code::SignatureDoesNotMatch);
+}
+
 /// AWS's command line tool and others sign the path as they send it; BI-188.
 #[test]
 fn a_path_may_be_signed_as_it_was_sent_and_is_not_normalised_otherwise() {
