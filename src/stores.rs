@@ -10,6 +10,7 @@ use crate::config::{Backend, Config, Location};
 use crate::crypto::keyring::Keyring;
 use crate::housekeeping::{self, Sweep};
 use crate::log::Log;
+use crate::metrics::Deletes;
 use crate::model::keys;
 use crate::model::object::Piece;
 use crate::ops::service::{Service, unreserve};
@@ -97,21 +98,29 @@ impl Stores {
     /// # Errors
     /// A sentence that says what failed.
     pub fn into_service(self, config: Config) -> Result<Service, String> {
-        let discard = self.start_deleting()?;
+        let queues = Arc::new(self.start_deleting()?);
+        let watched = queues.clone();
+        let discard = Box::new(move |piece: Piece| {
+            if let Some(queue) = queues.of(&piece.location) {
+                let record_key = keys::garbage(&piece.location, &piece.id);
+                queue.push(piece.id, record_key);
+            }
+        });
         let mut service = Service::new(config, self.meta, self.blobs, discard);
         if service.config.metadata != Backend::Memory {
             service.keyring = Keyring::open(&service.config.metadata_path)?;
         }
         service.locations = self.locations;
+        service.metrics.watch_deletes(move || watched.figures());
         Ok(service)
     }
 
     /// Starts to delete in the background what commits put on the to-delete list, beginning with what
-    /// an earlier run left there. Returns what is to be told of every such body.
+    /// an earlier run left there. Returns the queues, which are to be told of every such body.
     ///
     /// # Errors
     /// A sentence that says what failed.
-    fn start_deleting(&self) -> Result<Box<dyn Fn(Piece) + Send + Sync>, String> {
+    fn start_deleting(&self) -> Result<Queues, String> {
         let mut queues = Queues::default();
         let failed = |error| format!("cannot start the deleting thread: {error}");
         for (name, blobs) in std::iter::once(("", &self.blobs)).chain(each(&self.locations)) {
@@ -119,12 +128,7 @@ impl Stores {
         }
         feed_leftovers(self.meta.as_ref(), &queues)
             .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
-        Ok(Box::new(move |piece: Piece| {
-            if let Some(queue) = queues.of(&piece.location) {
-                let record_key = keys::garbage(&piece.location, &piece.id);
-                queue.push(piece.id, record_key);
-            }
-        }))
+        Ok(queues)
     }
 }
 
@@ -186,6 +190,13 @@ impl Queues {
         };
         self.by_location.insert(name.to_owned(), index);
         Ok(())
+    }
+
+    fn figures(&self) -> Deletes {
+        self.queues.iter().fold(Deletes::default(), |sum, (_, queue)| Deletes {
+            waiting: sum.waiting + queue.waiting(),
+            failed: sum.failed + queue.failed(),
+        })
     }
 
     fn of(&self, location: &str) -> Option<&DeleteQueue> {

@@ -70,6 +70,7 @@ impl Config {
             notification_webhook: webhook(&raw)?,
             notification_destinations: destinations(&raw, &mut notes)?,
             log_level: log_level(&raw)?,
+            log_headers: raw.switch(Id::LogHeaders)?,
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
             tls: tls_files(&raw, inputs)?,

@@ -317,6 +317,23 @@ pub enum Refusal {
     TooManyConnections,
 }
 
+/// What an engine can tell of its connections and workers, for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Open connections, without those that are being refused.
+    pub open: u64,
+    /// Connections that were accepted since the start, refused ones included.
+    pub accepted: u64,
+    /// Connections that were turned away since the start.
+    pub refused: u64,
+    /// Worker threads.
+    pub workers: u64,
+    /// Workers that serve.
+    pub busy: u64,
+    /// Connections with something to do that wait for a worker.
+    pub queued: u64,
+}
+
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Runs on a worker thread; must not panic (the server fences panics).

@@ -22,8 +22,8 @@ use super::buffers::{Buffer, BufferPool, fill};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
 use super::{
-    BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, WriteError,
-    WrittenBlob,
+    BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, Usage,
+    WriteError, WrittenBlob,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeSet;
@@ -31,6 +31,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -70,6 +71,8 @@ struct Store {
     syncing: Mutex<()>,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
+    /// Reads that found damage.
+    corrupt_reads: Arc<AtomicU64>,
 }
 
 impl FileBlobs {
@@ -85,6 +88,7 @@ impl FileBlobs {
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
             stopped: OnceLock::new(),
+            corrupt_reads: Arc::default(),
         });
         let flusher = match sync {
             SyncMode::Relaxed => Some(start_flusher(Arc::clone(&store))?),
@@ -106,8 +110,10 @@ impl FileBlobs {
         let Some((file, path)) = self.store.open(id)? else { return Ok(None) };
         let length = file.metadata().map_err(|error| named(&path, error))?.len();
         // The reader holds the file's length against its trailer.
-        let size = body_bytes(length)
-            .ok_or_else(|| StorageError::Corrupt(format!("body {} has a wrong length", id.0)))?;
+        let size = body_bytes(length).ok_or_else(|| {
+            self.store.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+            StorageError::Corrupt(format!("body {} has a wrong length", id.0))
+        })?;
         let reader = self.store.reader(file, &path, id, choose(size))?;
         Ok(Some((size, reader)))
     }
@@ -180,6 +186,14 @@ impl BlobStore for FileBlobs {
         match self.store.stopped.get() {
             None => Health { code: 200, message: "OK".into() },
             Some(why) => Health { code: 503, message: format!("read-only: {why}") },
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            used_bytes: None,
+            free_bytes: fs2::available_space(self.store.folder.path()).ok(),
+            corrupt_reads: self.store.corrupt_reads.load(Ordering::Relaxed),
         }
     }
 
@@ -266,7 +280,14 @@ impl Store {
         id: &BlobId,
         range: Range<u64>,
     ) -> Result<Box<dyn Read + Send>> {
-        let mut reader = BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range };
+        let mut reader = BlobReader {
+            file,
+            id: id.clone(),
+            block: Block::default(),
+            buffer: None,
+            range,
+            corrupt_reads: self.corrupt_reads.clone(),
+        };
         reader.open(&self.buffers).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
             _ => named(path, error),
@@ -412,6 +433,7 @@ struct BlobReader {
     buffer: Option<BlockBuffer>,
     /// What is still to be yielded.
     range: Range<u64>,
+    corrupt_reads: Arc<AtomicU64>,
 }
 
 /// A small body gets memory of its own size, a large one a buffer from the pool.
@@ -480,6 +502,7 @@ impl BlobReader {
     }
 
     fn corrupt(&self, what: &str) -> io::Error {
+        self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
         io::Error::new(io::ErrorKind::InvalidData, format!("body {} {what}", self.id.0))
     }
 }

@@ -21,7 +21,9 @@ mod limits; // sizes, at the limit and one past
 mod list; // pages, prefixes, delimiters, markers
 mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
+mod log_lines; // what the log says, and what it never says
 mod logging; // access logs and their delivery
+mod metrics; // what is counted, and for whom
 mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
@@ -29,6 +31,7 @@ mod object_lock; // retention, legal hold, and what they forbid
 mod operations; // every row of the operations table: done, denied, refused, and its answer
 mod policy_model; // the policy evaluator against a second one
 mod post_object; // uploads from HTML forms
+mod process; // file modes, signals, process 1
 mod protocol; // raw sockets: HTTP itself
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
