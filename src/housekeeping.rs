@@ -15,7 +15,7 @@ use crate::model::{codec, keys};
 use crate::storage::file_blobs::FileBlobs;
 use crate::storage::sweep::{Swept, sweep_orphans};
 use crate::storage::{
-    Batch, BlobHint, BlobId, BlobStore, MetaStore, Result, StorageError, Visit, WriteError,
+    Batch, BlobHint, BlobId, BlobStore, MetaStore, Outcome, Result, StorageError, Visit, WriteError,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +103,14 @@ enum Pairing {
     New,
 }
 
+/// Makes sure that the bodies of a folder are those of records in another process.
+///
+/// # Errors
+/// `Unavailable` when they are not, and what the stores say.
+pub fn check_pair(meta: &dyn MetaStore, blobs: &FileBlobs) -> Result<()> {
+    pair(meta, blobs).map(|_| ())
+}
+
 /// Finds or makes the pair.
 ///
 /// # Errors
@@ -129,9 +137,15 @@ fn pair(meta: &dyn MetaStore, blobs: &FileBlobs) -> Result<Pairing> {
         WriteError::Body(error) => StorageError::Io(error),
     })?;
     let mut batch = Batch::new();
+    batch.expect(keys::PAIRED_BODY, None);
     batch.put(keys::PAIRED_BODY, written.id.0.into_bytes());
-    meta.commit(batch)?;
-    Ok(Pairing::New)
+    match meta.commit(batch)? {
+        Outcome::Committed => Ok(Pairing::New),
+        Outcome::Conflict => {
+            let message = "the records have become those of another folder of bodies at this moment";
+            Err(StorageError::Unavailable(message.to_owned()))
+        }
+    }
 }
 
 /// What the body of a pair says to whoever looks into it.
@@ -151,7 +165,7 @@ pub fn sweep(meta: &dyn MetaStore, blobs: &FileBlobs, stop: &AtomicBool) -> Resu
 fn each_named_body(meta: &dyn MetaStore, visit: &mut dyn FnMut(&BlobId)) -> Result<()> {
     let mut failed = None;
     // The families that name bodies lie between these two; see `model::keys`.
-    meta.scan(b"g/".as_slice()..b"w".as_slice(), &mut |key, value| match pieces_of(key, value) {
+    meta.scan(b"g/".as_slice()..b"w".as_slice(), &mut |key, value| match named_in(key, value) {
         Ok(Named::Pieces(pieces)) => {
             pieces.iter().filter(|piece| !piece.inline).for_each(|piece| visit(&piece.id));
             Visit::Next
@@ -171,14 +185,22 @@ fn each_named_body(meta: &dyn MetaStore, visit: &mut dyn FnMut(&BlobId)) -> Resu
 }
 
 /// What a record names.
-enum Named {
+pub enum Named {
+    /// These bodies.
     Pieces(Vec<Piece>),
+    /// This body, which is a file or in another store.
     Body(BlobId),
+    /// Nothing: it is a body, and so are its neighbours.
     InlineBodies,
+    /// Nothing.
     Nothing,
 }
 
-fn pieces_of(key: &[u8], value: &[u8]) -> codec::Result<Named> {
+/// The bodies that a record names.
+///
+/// # Errors
+/// `Corrupt` for a record that cannot be decoded.
+pub fn named_in(key: &[u8], value: &[u8]) -> codec::Result<Named> {
     match key.first() {
         Some(b'g') => Ok(keys::split_garbage(key).map_or(Named::Nothing, |(_, id)| Named::Body(id))),
         Some(b'i') => Ok(Named::InlineBodies),

@@ -2,7 +2,7 @@
 //!
 //! The binary of the same name is one user of this library. Modules in suggested reading order:
 //! [`server`] (the life of a server), [`s3`] (what a request goes through), [`ops`] (the table of S3
-//! operations and the operations themselves), [`lifecycle`] (what happens to objects by age), [`access_log`],
+//! operations and the operations themselves), [`check`] (whether a store is sound), [`lifecycle`] (what happens to objects by age), [`access_log`],
 //! [`notifications`], [`metrics`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
 //! folder that knows sockets), [`crypto`] (server-side encryption), [`daemon`] (a store served to
@@ -10,6 +10,7 @@
 
 pub mod access_log;
 pub mod auth;
+pub mod check;
 pub mod codec;
 pub mod config;
 pub mod crypto;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod healthcheck;
 pub mod housekeeping;
 pub mod http;
+pub mod leftovers;
 pub mod lifecycle;
 pub mod log;
 pub mod metrics;
@@ -29,6 +31,7 @@ pub mod redis;
 pub mod restores;
 pub mod s3;
 pub mod server;
+pub mod sharing;
 pub mod signals;
 pub mod statistics;
 pub mod storage;

@@ -54,10 +54,25 @@ impl Server {
             // Plain HTTP where the user asked for HTTPS would be worse than not to start.
             return Err("certFilePaths: this build cannot serve HTTPS yet".to_owned());
         }
+        // First, so that a wrong address does not touch the stores.
         let listeners = bind(&config.listen)?;
-        let workers = config.workers;
         let stores = Stores::open(&config)?;
-        let sweep = stores.sweep_after_crash(&log)?;
+        Server::start_on(config, stores, listeners, log)
+    }
+
+    /// [`Server::start`] on stores that are open and addresses that are bound.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn start_on(
+        config: Config,
+        stores: Stores,
+        listeners: Vec<TcpListener>,
+        log: Arc<Log>,
+    ) -> Result<Server, String> {
+        let workers = config.workers;
+        stores.check_remote_records(&config)?;
+        let sweep = stores.sweep_after_crash(&config, &log)?;
         let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
@@ -120,6 +135,10 @@ impl Server {
         }
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
+        if self.service.config.metadata_client.is_some() {
+            // The daemon keeps its own promises, and may have been stopped before.
+            return blobs.sync().map_err(|error| format!("the last sync failed: {error}"));
+        }
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
         let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))

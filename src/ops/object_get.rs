@@ -37,6 +37,7 @@ const OVERRIDES: [(&str, &str); 6] = [
 
 /// GetObject.
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    requested_part(ctx)?;
     for _ in 0..READ_TRIES_MAX {
         let record = find(ctx)?;
         restore::require_readable(&record, ctx.now)?;
@@ -58,6 +59,7 @@ pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
 
 /// HeadObject.
 pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    requested_part(ctx)?;
     let record = find(ctx)?;
     let sealing = Sealing::of_read(ctx, &record)?;
     let wanted = Wanted::read(ctx, &record)?;
@@ -150,8 +152,16 @@ pub fn find_version(
 /// # Errors
 /// `InvalidArgument`.
 pub fn parse_version_id(version: &str) -> Result<SortedId> {
-    SortedId::parse(version)
-        .ok_or_else(|| Error::invalid_argument("versionId", version, "Invalid version id specified"))
+    let message = match version {
+        "" => "Version id cannot be the empty string",
+        _ => "Invalid version id specified",
+    };
+    SortedId::parse(version).ok_or_else(|| Error::invalid_argument("versionId", version, message))
+}
+
+/// The part that a read asks for. A number that no part can have is refused whatever the key holds.
+fn requested_part(ctx: &Context<'_>) -> Result<Option<u16>> {
+    ctx.param("partNumber").map(parse_part_number).transpose()
 }
 
 /// Which bytes of the object the answer carries.
@@ -166,8 +176,7 @@ struct Wanted {
 impl Wanted {
     fn read(ctx: &Context<'_>, record: &ObjectRecord) -> Result<Wanted> {
         let size = record.head.size;
-        let part = ctx.param("partNumber").map(parse_part_number).transpose()?;
-        if let Some(number) = part {
+        if let Some(number) = requested_part(ctx)? {
             if ctx.headers.has("range") {
                 let message = "Cannot specify both Range header and partNumber query parameter";
                 return Err(Error::with_message(Code::InvalidRequest, message));

@@ -10,10 +10,12 @@ mod stand_in; // remote stores, played
 mod access; // lists, policies, ownership, who pays
 mod actions; // every action of the API, built or not
 mod bucket; // create, list, head, delete
+mod check; // s3pail check, and what it says of damage
 mod config; // what starts, what does not, and what it says
 mod copy; // copies, conditional deletions, attributes
 mod cors; // what a page of another origin may see
 mod data_daemon; // bodies in another process, and its failures
+mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
@@ -23,6 +25,7 @@ mod location_files; // what may stand in locationConfig.json, and credentials fr
 mod locations; // where bytes go
 mod log_lines; // what the log says, and what it never says
 mod logging; // access logs and their delivery
+mod metadata_daemon; // records for other processes
 mod metrics; // what is counted, and for whom
 mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
@@ -31,8 +34,11 @@ mod object_lock; // retention, legal hold, and what they forbid
 mod operations; // every row of the operations table: done, denied, refused, and its answer
 mod policy_model; // the policy evaluator against a second one
 mod post_object; // uploads from HTML forms
+mod power_cut; // what is left when the power goes, at every step of every write
 mod process; // file modes, signals, process 1
 mod protocol; // raw sockets: HTTP itself
+mod races; // writes at the same moment
+mod random_model; // random histories against a model
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
@@ -43,5 +49,6 @@ mod storage_class; // where the bytes of a class go
 mod stored_settings; // settings that are only kept
 mod suite; // where S3 and a public test suite disagree
 mod tagging; // tags of buckets and objects
+mod two_front_ends; // what they share, and what not
 mod versioning; // versions, delete markers, the null version
 mod website; // pages for people
