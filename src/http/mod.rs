@@ -25,8 +25,8 @@ pub use engine as serving;
 pub use tiny as serving;
 
 mod connection;
-mod framing;
-mod head;
+pub mod framing;
+pub mod head;
 mod incoming;
 mod input;
 mod reply;

@@ -17,6 +17,7 @@ mod cors; // what a page of another origin may see
 mod data_daemon; // bodies in another process, and its failures
 mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
+mod fuzz; // hostile input for every parser
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
 mod limits; // sizes, at the limit and one past
