@@ -462,6 +462,16 @@ fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
     format!("panic: {}", text.unwrap_or("without a message"))
 }
 
+/// A text of a client's without what XML has no form for (XML 1.0 section 2.2), so that every client can read
+/// the error.
+fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let is_char = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    match text.chars().all(is_char) {
+        true => text.into(),
+        false => text.chars().map(|c| if is_char(c) { c } else { char::REPLACEMENT_CHARACTER }).collect(),
+    }
+}
+
 /// The error body of S3 ("REST error responses" in the API reference). HEAD and 304 have none.
 pub fn error_response(error: &Error, method: Method, path: &str, id: &str) -> Response {
     let code = error.code();
@@ -476,13 +486,31 @@ pub fn error_response(error: &Error, method: Method, path: &str, id: &str) -> Re
     let mut xml = XmlWriter::bare();
     xml.open("Error");
     xml.element("Code", code.name);
-    xml.element("Message", error.message());
+    xml.element("Message", &printable(error.message()));
     for (name, value) in error.fields() {
-        xml.element(name, value);
+        xml.element(name, &printable(value));
     }
-    xml.element("Resource", path);
+    xml.element("Resource", &printable(path));
     xml.element("RequestId", id);
     xml.element("HostId", id);
     response.push_header("Content-Type", "application/xml");
     response.body(ResponseBody::Bytes(xml.end("Error")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::xml_reader;
+
+    /// Found by the fuzz target `request`: a bucket called `bucket%00`.
+    #[test]
+    fn an_error_about_a_name_that_xml_cannot_hold_is_well_formed() {
+        for value in ["bucket\0", "\u{1}\u{b}\u{1f}", "\u{ffff}\u{fffe}", "é\u{10ffff}<&"] {
+            let error = Error::invalid_argument("x", value, format!("no {value}"));
+            let ResponseBody::Bytes(body) = error_response(&error, Method::Get, value, "id").body else {
+                panic!("an error has a body");
+            };
+            assert!(xml_reader::parse(&body).is_ok(), "{}", String::from_utf8_lossy(&body));
+        }
+    }
 }
