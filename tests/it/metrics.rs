@@ -105,7 +105,9 @@ fn stores_tell_their_size_and_damage_is_counted() {
     assert!(value(&page, "s3pail_store_free_bytes{store=\"bodies\"}") > 0.0);
     assert_eq!(value(&page, "s3pail_corrupt_reads_total"), 0.0);
     let bodies = std::fs::read_dir(&data).unwrap().flat_map(|entry| std::fs::read_dir(entry.unwrap().path()));
-    let body = bodies.flatten().next().unwrap().unwrap().path();
+    let paths = bodies.flatten().map(|entry| entry.unwrap().path());
+    // Beside it lies the one that pairs the folder with its records.
+    let body = paths.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
     let mut file = std::fs::OpenOptions::new().write(true).open(body).unwrap();
     file.write_all(b"rot").unwrap();
     server.get(&format!("{bucket}/key")).expect_error(500, "InternalError");
