@@ -1,4 +1,4 @@
-# A static binary in an empty image: no shell, no package to update.
+# A static binary in an empty image: no shell, no package to update. ci/container tests the final stage.
 FROM rust:1-alpine AS build
 RUN apk add --no-cache musl-dev
 WORKDIR /src
@@ -6,10 +6,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY conf conf
 RUN cargo build --release --locked --bin s3pail
-# Volumes start as copies of these folders, so that any user id may write to them.
-RUN mkdir -p /image/usr/local/bin /image/usr/src/app/conf \
- && mkdir -m 1777 /image/usr/src/app/localData /image/usr/src/app/localMetadata /image/tmp \
- && cp target/release/s3pail /image/usr/local/bin/s3pail
+COPY ci/image-tree ci/image-tree
+RUN ci/image-tree target/release/s3pail /image
 
 FROM scratch
 COPY --from=build /image /

@@ -21,6 +21,7 @@ use crate::model::{BucketName, ObjectKey};
 use crate::ops::internal::Internal;
 use crate::ops::service::{Bucket, Service};
 use crate::ops::{Operation, Scope, logging, object_put};
+use crate::redact;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -229,15 +230,10 @@ pub fn credentials(headers: &Headers, query: &str) -> (&'static str, &'static st
     }
 }
 
-/// A request line. The signature of a presigned request, which may still open the door, is left out.
+/// A request line, without its secrets.
 pub fn request_line(method: Method, path: &str, query: &str) -> String {
-    let shown = |parameter: &str| match parameter.split_once('=') {
-        Some((name @ ("X-Amz-Signature" | "Signature"), _)) => format!("{name}=..."),
-        _ => parameter.to_owned(),
-    };
-    let query: Vec<String> = query.split('&').map(shown).collect();
-    let mark = if query.iter().all(String::is_empty) { "" } else { "?" };
-    format!("{} {path}{mark}{} HTTP/1.1", method.as_str(), query.join("&"))
+    let mark = if query.split('&').all(str::is_empty) { "" } else { "?" };
+    format!("{} {path}{mark}{} HTTP/1.1", method.as_str(), redact::query(query))
 }
 
 /// The size of the object that a request read or wrote, as far as head and answer tell.
@@ -306,6 +302,11 @@ impl AccessLog {
         if self.sender.try_send(Message::Line(bucket, record.time, record.line())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How many lines were dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Delivers now all lines that were written before; `None` when the thread does not answer.

@@ -8,6 +8,7 @@
 //! abandoned. Whose upload takes longer is told 503 at its end; its body is never lost under a record.
 
 use crate::codec::clock::{Clock, Millis};
+use crate::metrics::Deletes;
 use crate::model::keys;
 use crate::model::object::Piece;
 use crate::ops::service::unreserve;
@@ -56,6 +57,14 @@ impl Queues {
         };
         self.by_location.insert(name.to_owned(), index);
         Ok(())
+    }
+
+    /// What waits and what was given up, of all stores.
+    pub fn figures(&self) -> Deletes {
+        self.queues.iter().fold(Deletes::default(), |sum, (_, queue)| Deletes {
+            waiting: sum.waiting + queue.waiting(),
+            failed: sum.failed + queue.failed(),
+        })
     }
 
     fn of(&self, location: &str) -> Option<&DeleteQueue> {

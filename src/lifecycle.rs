@@ -133,6 +133,7 @@ fn walk(service: &Service, pace: &Pace<'_>) -> Report {
         Ok((expired, _)) => walk.report.restores_expired = expired,
         Err(error) => walk.failed(&error),
     }
+    service.metrics.walked(&walk.report);
     walk.report
 }
 

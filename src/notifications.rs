@@ -146,6 +146,11 @@ impl Notifications {
         }
     }
 
+    /// How many events wait for their webhook.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// The latest events, oldest first: of one bucket or of all, at most `max`.
     pub fn poll(&self, bucket: Option<&str>, max: usize) -> Vec<Value> {
         let latest = self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -498,11 +503,13 @@ impl Sending {
             .header("content-type", "application/json")
             .header("x-s3pail-target", arn)
             .send(stored.body.as_bytes());
-        match sent {
+        let taken = match sent {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(format!("status {}", answer.status().as_u16())),
             Err(error) => Err(error.to_string()),
-        }
+        };
+        self.service.metrics.event(taken.is_ok());
+        taken
     }
 
     fn failed(&mut self, arn: &str, cause: &str) {

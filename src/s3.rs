@@ -15,6 +15,7 @@ use crate::http::{
     Body, Encryption, Handler, Headers, Method, Refusal, Request, Response, ResponseBody, Sent,
 };
 use crate::log::{Field, Level, Log};
+use crate::metrics;
 use crate::model::BucketName;
 use crate::ops::service::{Bucket, Service, request_id};
 use crate::ops::target::{Hosts, Target};
@@ -23,6 +24,7 @@ use crate::ops::{
     Context, Operation, Proof, ProofPlace, access, admin, checksum, cors, logged, request_payment, route,
     unbuilt, website_serving,
 };
+use crate::redact;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -195,8 +197,12 @@ impl S3 {
     /// bucket is only taken from requests without a signature.
     fn internal(&self, head: &Head, facts: &mut Facts) -> Option<Result<Response>> {
         let answer = match head.path.as_str() {
-            "/live" if is_probe(head) => Ok(admin::live(&self.service, head.peer)),
-            "/ready" if is_probe(head) => Ok(admin::ready(&self.service)),
+            "/live" | "/ready" | "/metrics" if !self.is_probe(head) => return None,
+            // To whom the figures are not shown, the path is a bucket like any other.
+            "/metrics" if head.method != Method::Post => Ok(admin::metrics(&self.service, head.peer)?),
+            "/metrics" => return None,
+            "/live" => Ok(admin::live(&self.service, head.peer)),
+            "/ready" => Ok(admin::ready(&self.service)),
             path if path.starts_with("/_/") => {
                 admin::internal(&self.service, head.method, path, &head.query, head.peer)
             }
@@ -204,6 +210,21 @@ impl S3 {
         };
         facts.health = answer.is_ok();
         Some(answer)
+    }
+
+    /// Whether a request for `/live`, `/ready` or `/metrics` is about the server, and not about the bucket or
+    /// the key of that name: it has no signature, is not an upload from an HTML form (which is signed in its
+    /// body), and its host names no bucket.
+    fn is_probe(&self, head: &Head) -> bool {
+        let signed = head.headers.has("authorization") || !head.query.is_empty();
+        let kind = head.headers.get("content-type");
+        let form = kind.is_some_and(|kind| kind.starts_with("multipart/form-data"));
+        let asks = matches!(head.method, Method::Get | Method::Head | Method::Post);
+        let hosts = Hosts { known: &self.service.hosts, strict: false };
+        let of_bucket = || {
+            Target::resolve(head.headers.get("host"), "/", &hosts).is_ok_and(|target| target.bucket.is_some())
+        };
+        asks && !signed && !form && !of_bucket()
     }
 
     /// Adds a request to the statistics. Those of the server's own paths are none of its clients'.
@@ -253,7 +274,7 @@ impl S3 {
             error_code: facts.code.unwrap_or(""),
             object_size: access_log::object_size(operation, response, &head.headers),
             turn_around_ms: Some(millis(started)),
-            referer: header("referer"),
+            referer: redact::url(head.headers.get("referer").unwrap_or("")).into_owned(),
             user_agent: header("user-agent"),
             version_id: response.header_value("x-amz-version-id").unwrap_or("").to_owned(),
             signature_version,
@@ -275,19 +296,36 @@ impl S3 {
             (false, _) => Level::Info,
         };
         let access = self.access_record(response, &head, &id, &facts, started);
-        if !self.log.enabled(level) && access.is_none() {
-            return;
-        }
         let (log, service) = (self.log.clone(), self.service.clone());
         let status = response.status;
+        let version = response.header_value("x-amz-version-id").map(str::to_owned);
+        let object_size =
+            facts.logged_as.and_then(|row| access_log::object_size(row, response, &head.headers));
+        let turn_around = micros(started);
         response.done = Some(Box::new(move |sent: &Sent| {
+            let operation = match facts.operation {
+                _ if facts.health => metrics::OWN_PATHS,
+                operation => operation.unwrap_or(metrics::UNROUTED),
+            };
+            service.metrics.answered(operation, status, sent.body_bytes, started.elapsed());
+            if let Some(code) = facts.code {
+                service.metrics.failed(code);
+            }
             if let Some((bucket, mut record)) = access {
                 record.bytes_sent = sent.body_bytes;
                 record.total_ms = Some(millis(started));
                 service.access_log.write(bucket, &record);
             }
+            if !log.enabled(level) {
+                return;
+            }
             let client = head.peer.map(|peer| peer.ip().to_string());
-            let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let header = |name| head.headers.get(name);
+            let (query, referer) = (redact::query(&head.query), header("referer").map(redact::url));
+            let (signature_version, authentication) = access_log::credentials(&head.headers, &head.query);
+            let headers = service.config.log_headers.then(|| redact::headers(&head.headers));
+            let present = |text: &'static str| Some(text).filter(|text| !text.is_empty());
+            let elapsed = micros(started);
             log.write(
                 level,
                 "request",
@@ -297,15 +335,26 @@ impl S3 {
                     ("clientPort", head.peer.map(|peer| peer.port()).into()),
                     ("httpMethod", head.method.as_str().into()),
                     ("httpURL", Field::from(&head.path)),
+                    ("httpQuery", Some(&*query).filter(|query| !query.is_empty()).into()),
+                    ("host", header("host").into()),
+                    ("userAgent", header("user-agent").into()),
+                    ("referer", referer.as_deref().into()),
                     ("action", facts.operation.into()),
                     ("bucketName", facts.bucket.as_ref().into()),
                     ("objectKey", facts.key.as_ref().into()),
+                    ("versionId", version.as_ref().into()),
                     ("accessKey", facts.access_key.as_ref().into()),
+                    ("requester", facts.requester.as_ref().into()),
+                    ("signatureVersion", present(signature_version).into()),
+                    ("authenticationType", present(authentication).into()),
                     ("httpCode", status.into()),
                     ("code", facts.code.into()),
                     ("bytesSent", sent.body_bytes.into()),
                     ("complete", sent.complete.into()),
+                    ("objectSize", object_size.into()),
+                    ("turnAround_us", turn_around.into()),
                     ("elapsed_us", elapsed.into()),
+                    ("headers", headers.as_ref().into()),
                     ("cause", facts.cause.as_ref().into()),
                 ],
             );
@@ -319,6 +368,10 @@ impl Handler for S3 {
         let Request { method, path, query, headers, peer, encryption, body } = request;
         let mut head = Head { method, path, query, headers, peer, encryption };
         let id = request_id();
+        let body = match body.length() {
+            Some(0) => body,
+            length => body.wrap(length, |reader| self.service.metrics.counting(reader)),
+        };
         let mut facts = Facts { received: self.service.clock.now(), ..Facts::default() };
         // One request that panics must not end the worker, let alone the process. Nothing that is
         // shared is left half-changed: stores change in one commit, caches in one insert.
@@ -355,17 +408,10 @@ impl Handler for S3 {
             ("cause", error.message().into()),
         ];
         self.log.write(Level::Info, "refused", &fields);
+        self.service.metrics.refused(status);
+        self.service.metrics.failed(error.code().name);
         self.finish(response, &id)
     }
-}
-
-/// Whether a request to `/live` or `/ready` asks for the state of the server, and not for the bucket of that
-/// name: it has no signature, and is not an upload from an HTML form, which is signed in its body.
-fn is_probe(head: &Head) -> bool {
-    let signed = head.headers.has("authorization") || !head.query.is_empty();
-    let form = head.headers.get("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data"));
-    let asks = matches!(head.method, Method::Get | Method::Head | Method::Post);
-    asks && !signed && !form
 }
 
 /// The status and the error of a request that the HTTP engine refuses.
@@ -421,6 +467,10 @@ const PRESIGN_PARAMETERS: [&str; 7] = [
     "x-amz-signedheaders",
 ];
 
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -429,6 +479,16 @@ fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("without a message"))
+}
+
+/// A text of a client's without what XML has no form for (XML 1.0 section 2.2), so that every client can read
+/// the error.
+fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let is_char = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    match text.chars().all(is_char) {
+        true => text.into(),
+        false => text.chars().map(|c| if is_char(c) { c } else { char::REPLACEMENT_CHARACTER }).collect(),
+    }
 }
 
 /// The error body of S3 ("REST error responses" in the API reference). HEAD and 304 have none.
@@ -445,13 +505,31 @@ pub fn error_response(error: &Error, method: Method, path: &str, id: &str) -> Re
     let mut xml = XmlWriter::bare();
     xml.open("Error");
     xml.element("Code", code.name);
-    xml.element("Message", error.message());
+    xml.element("Message", &printable(error.message()));
     for (name, value) in error.fields() {
-        xml.element(name, value);
+        xml.element(name, &printable(value));
     }
-    xml.element("Resource", path);
+    xml.element("Resource", &printable(path));
     xml.element("RequestId", id);
     xml.element("HostId", id);
     response.push_header("Content-Type", "application/xml");
     response.body(ResponseBody::Bytes(xml.end("Error")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::xml_reader;
+
+    /// Found by the fuzz target `request`: a bucket called `bucket%00`.
+    #[test]
+    fn an_error_about_a_name_that_xml_cannot_hold_is_well_formed() {
+        for value in ["bucket\0", "\u{1}\u{b}\u{1f}", "\u{ffff}\u{fffe}", "é\u{10ffff}<&"] {
+            let error = Error::invalid_argument("x", value, format!("no {value}"));
+            let ResponseBody::Bytes(body) = error_response(&error, Method::Get, value, "id").body else {
+                panic!("an error has a body");
+            };
+            assert!(xml_reader::parse(&body).is_ok(), "{}", String::from_utf8_lossy(&body));
+        }
+    }
 }

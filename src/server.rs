@@ -85,6 +85,7 @@ impl Server {
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
         let engine = serving::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
+        service.metrics.watch_traffic(engine.traffic());
         let access_log = access_log::Runner::start(service.clone(), log.clone())
             .map_err(|error| format!("cannot start the access log thread: {error}"))?;
         let notifications = notifications::Runner::start(service.clone(), log.clone())

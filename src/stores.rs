@@ -127,7 +127,13 @@ impl Stores {
     /// # Errors
     /// A sentence that says what failed.
     pub fn into_service(self, config: Config) -> Result<Service, String> {
-        let discard = self.start_deleting(config.shares_records())?;
+        let queues = self.start_deleting()?;
+        let leftovers = Leftovers::start(self.meta.clone(), queues.clone(), config.shares_records())?;
+        let watched = queues.clone();
+        let discard = Box::new(move |piece: Piece| {
+            let _runs_as_long_as_this = &leftovers;
+            queues.push(piece);
+        });
         let meta = self.meta.clone();
         let mut service = Service::new(config, self.meta, self.blobs, discard);
         if service.config.metadata != Backend::Memory {
@@ -137,6 +143,7 @@ impl Stores {
             }
         }
         service.locations = self.locations;
+        service.metrics.watch_deletes(move || watched.figures());
         Ok(service)
     }
 
@@ -145,18 +152,13 @@ impl Stores {
     ///
     /// # Errors
     /// A sentence that says what failed.
-    fn start_deleting(&self, shared: bool) -> Result<Box<dyn Fn(Piece) + Send + Sync>, String> {
+    fn start_deleting(&self) -> Result<Arc<Queues>, String> {
         let mut queues = Queues::default();
         let failed = |error| format!("cannot start the deleting thread: {error}");
         for (name, blobs) in std::iter::once(("", &self.blobs)).chain(each(&self.locations)) {
             queues.add(name, blobs, &self.meta).map_err(failed)?;
         }
-        let queues = Arc::new(queues);
-        let leftovers = Leftovers::start(self.meta.clone(), queues.clone(), shared)?;
-        Ok(Box::new(move |piece: Piece| {
-            let _runs_as_long_as_this = &leftovers;
-            queues.push(piece);
-        }))
+        Ok(Arc::new(queues))
     }
 }
 

@@ -71,6 +71,7 @@ impl Config {
             notification_webhook: webhook(&raw)?,
             notification_destinations: destinations(&raw, &mut notes)?,
             log_level: log_level(&raw)?,
+            log_headers: raw.switch(Id::LogHeaders)?,
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
             data_client: data_place.client,

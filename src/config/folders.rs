@@ -1,13 +1,14 @@
 //! The folders that a server writes to: made when they are missing, and refused with a sentence that
 //! helps (which folder, which user) when they cannot be written.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::given::ConfigError;
 use super::settings::{Id, setting};
 use super::{Backend, Config, Role};
+use crate::storage::layout;
 
 /// Makes and tries the folders that `config` writes to. Nothing outside them is touched.
 pub fn prepare(config: &Config) -> Result<(), ConfigError> {
@@ -59,9 +60,9 @@ fn prepare_one(folder: &Path, id: Id) -> Result<(), ConfigError> {
 
 /// A file is really made: permission bits do not tell about read-only mounts.
 fn try_writing(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    layout::create_folder(folder)?;
     let probe = folder.join(format!(".s3pail-probe-{}", std::process::id()));
-    File::create(&probe)?;
+    layout::private_file().write(true).create_new(true).open(&probe)?;
     fs::remove_file(&probe)
 }
 
@@ -81,6 +82,7 @@ fn user() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn a_folder_that_is_a_file_is_refused_by_name() {

@@ -182,6 +182,8 @@ pub struct Config {
     pub notification_destinations: Vec<(String, String)>,
     /// The least severe level that is logged.
     pub log_level: Level,
+    /// Log the header fields of requests, without secrets.
+    pub log_headers: bool,
     /// Who may ask for the state of the backends; always holds loopback.
     pub health_allow_from: Vec<Cidr>,
     /// Whose word about the client's address is taken; `None` trusts nobody's.

@@ -23,7 +23,7 @@ use super::connection::{Connection, Desk, Next, Site};
 use super::incoming::Wire;
 use super::limits::Limits;
 use super::relief::Relief;
-use super::{Handler, Refusal};
+use super::{Handler, Refusal, Traffic};
 
 /// Connections over the limit that may carry their refusal at the same time; more are cut off.
 const REFUSED_MAX: usize = 64;
@@ -116,6 +116,13 @@ impl Running {
         self.shared.open.load(Ordering::Relaxed)
     }
 
+    /// A look at the connections and workers that can be kept; it does not keep the engine. After the end
+    /// of the engine it sees nothing.
+    pub fn traffic(&self) -> impl Fn() -> Traffic + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || shared.upgrade().map_or(Traffic::default(), |shared| shared.traffic())
+    }
+
     /// Stops: closes the listeners and every connection without a request in progress, and waits up to
     /// `grace` for the others. Returns whether all of them were finished.
     pub fn stop(self, grace: Duration) -> bool {
@@ -165,6 +172,9 @@ struct Shared {
     alarm: AtomicU64,
     /// Admitted connections.
     open: AtomicUsize,
+    /// Connections since the start, and those of them that were turned away.
+    accepted: AtomicU64,
+    refused: AtomicU64,
     /// The same by address, without the loopback.
     peers: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -215,8 +225,23 @@ impl Shared {
             epoch: Instant::now(),
             alarm: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             peers: Mutex::new(HashMap::new()),
         })
+    }
+
+    fn traffic(&self) -> Traffic {
+        let workers = self.site.workers as u64;
+        Traffic {
+            open: self.open.load(Ordering::Relaxed) as u64,
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            workers,
+            // The one that waits on the poller counts as free.
+            busy: workers.saturating_sub(self.site.free.load(Ordering::Relaxed) as u64),
+            queued: self.site.queued.load(Ordering::Relaxed) as u64,
+        }
     }
 
     // The crew.
@@ -441,13 +466,18 @@ impl Shared {
     }
 
     fn admit(&self, stream: TcpStream, peer: SocketAddr, desk: &mut Desk) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         if Wire::prepare(&stream, &self.site.limits).is_err() {
             return;
         }
         let Some(key) = lock(&self.keys).pop() else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let admitted = self.enter(peer.ip());
+        if !admitted {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
         let connection = Connection::new(key, stream, peer, admitted, &self.site);
         let Ok(mut connection) = connection.map(Box::new) else {
             if admitted {
@@ -472,6 +502,8 @@ impl Shared {
             && Wire::prepare(&stream, &self.site.limits).is_ok()
             && let Ok(mut connection) = Connection::new(0, stream, peer, false, &self.site)
         {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+            self.refused.fetch_add(1, Ordering::Relaxed);
             connection.refuse(Refusal::TooManyConnections, &self.site, desk);
         }
         listening.reserve = listening.socket.try_clone().ok();

@@ -25,8 +25,8 @@ pub use engine as serving;
 pub use tiny as serving;
 
 mod connection;
-mod framing;
-mod head;
+pub mod framing;
+pub mod head;
 mod incoming;
 mod input;
 mod relief;
@@ -326,6 +326,23 @@ pub enum Refusal {
     VersionNotSupported,
     /// Too many connections (503).
     TooManyConnections,
+}
+
+/// What an engine can tell of its connections and workers, for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Open connections, without those that are being refused.
+    pub open: u64,
+    /// Connections that were accepted since the start, refused ones included.
+    pub accepted: u64,
+    /// Connections that were turned away since the start.
+    pub refused: u64,
+    /// Worker threads.
+    pub workers: u64,
+    /// Workers that serve.
+    pub busy: u64,
+    /// Connections with something to do that wait for a worker.
+    pub queued: u64,
 }
 
 /// What answers requests.

@@ -49,7 +49,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::engine::Options;
 use super::head::{Head, parse};
 use super::limits::Limits;
-use super::{Body, Handler, Refusal, Request, Response, ResponseBody, Sent};
+use super::{Body, Handler, Refusal, Request, Response, ResponseBody, Sent, Traffic};
 
 /// Requests that wait for a worker.
 const QUEUE_MAX: usize = 64;
@@ -60,6 +60,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A running engine.
 pub struct Running {
     shared: Arc<Shared>,
+    workers: usize,
     addresses: Vec<SocketAddr>,
     /// Disconnected when every thread has ended.
     threads: Receiver<()>,
@@ -87,12 +88,13 @@ pub fn serve(
     let shared = Arc::new(Shared { handler, limits: options.limits, stopping, busy: AtomicUsize::new(0) });
     let (queue, requests) = bounded(QUEUE_MAX);
     let (alive, threads) = bounded(0);
-    let running = Running { shared: shared.clone(), addresses, threads };
+    let workers = options.workers.max(1);
+    let running = Running { shared: shared.clone(), workers, addresses, threads };
     for listener in listeners {
         let (shared, queue, alive) = (shared.clone(), queue.clone(), alive.clone());
         start("http-receive", alive, move || receive(&listener, &shared, &queue))?;
     }
-    for _ in 0..options.workers.max(1) {
+    for _ in 0..workers {
         let (shared, requests, alive) = (shared.clone(), requests.clone(), alive.clone());
         start("http-work", alive, move || requests.iter().for_each(|request| shared.answer(request)))?;
     }
@@ -116,6 +118,16 @@ impl Running {
     /// Requests in progress: the crate does not tell its connections.
     pub fn connections(&self) -> usize {
         self.shared.busy.load(Ordering::Relaxed)
+    }
+
+    /// A look at the workers that can be kept; of connections only those with a request in progress are known.
+    pub fn traffic(&self) -> impl Fn() -> Traffic + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        let workers = self.workers as u64;
+        move || {
+            let busy = shared.busy.load(Ordering::Relaxed) as u64;
+            Traffic { open: busy, busy, workers, ..Traffic::default() }
+        }
     }
 
     /// Stops receiving and waits up to `grace` for requests in progress. Returns whether all of them were

@@ -8,6 +8,7 @@ use crate::config::Backend;
 use crate::error::{Code, Result};
 use crate::http::{Method, Response, ResponseBody};
 use crate::lifecycle;
+use crate::metrics;
 use crate::notifications::EVENTS_POLLED_MAX;
 use crate::statistics::{SAMPLE_SECONDS, Statistics};
 use crate::storage::{BlobStore, Health};
@@ -29,6 +30,15 @@ pub fn ready(service: &Service) -> Response {
     let bodies = bodies_health(service).iter().any(|(_, health)| health.code == 200);
     let healthy = bodies && service.meta.health().code == 200;
     json(if healthy { 200 } else { 503 }, "{}")
+}
+
+/// `/metrics`: the figures of the server, for who may see the state of the backends (`healthChecks.allowFrom`);
+/// `None` for everybody else.
+pub fn metrics(service: &Service, peer: Option<SocketAddr>) -> Option<Response> {
+    is_allowed(service, peer).then(|| {
+        let page = metrics::page(service).into_bytes();
+        Response::new(200).header("Content-Type", metrics::CONTENT_TYPE).body(ResponseBody::Bytes(page))
+    })
 }
 
 /// What each store of bodies says of itself: with data backend `multiple` one entry for each location.

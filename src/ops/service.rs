@@ -79,6 +79,8 @@ pub struct Service {
     pub access_log: crate::access_log::AccessLog,
     /// Events that wait for others, or to be polled.
     pub notifications: crate::notifications::Notifications,
+    /// Counts for `/metrics`.
+    pub metrics: crate::metrics::Metrics,
     /// Counts of requests, when there is a Redis to keep them in.
     pub statistics: Option<crate::statistics::Statistics>,
     /// Decoded bucket records, each valid while the stored bytes are the same.
@@ -99,6 +101,7 @@ impl Service {
         Service {
             config,
             statistics,
+            metrics: crate::metrics::Metrics::default(),
             clock: Clock::system(),
             meta,
             blobs,

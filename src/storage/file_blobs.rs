@@ -23,8 +23,8 @@ use super::fault::{DiskFaults, DiskStep};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
 use super::{
-    BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, WriteError,
-    WrittenBlob,
+    BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, Usage,
+    WriteError, WrittenBlob,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -79,6 +79,8 @@ struct Store {
     /// The folders of bodies whose own names this run has made durable. That one is there does not say
     /// so: an earlier run may have been killed, or another thread not be done.
     named_folders: [AtomicBool; FOLDERS],
+    /// Reads that found damage.
+    corrupt_reads: Arc<AtomicU64>,
 }
 
 impl FileBlobs {
@@ -116,8 +118,10 @@ impl FileBlobs {
         let Some((path, file)) = self.store.open_file(id)? else { return Ok(None) };
         let length = file.metadata().map_err(|error| named(&path, error))?.len();
         // The reader holds the file's length against its trailer.
-        let size = body_bytes(length)
-            .ok_or_else(|| StorageError::Corrupt(format!("body {} has a wrong length", id.0)))?;
+        let size = body_bytes(length).ok_or_else(|| {
+            self.store.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+            StorageError::Corrupt(format!("body {} has a wrong length", id.0))
+        })?;
         let reader = self.store.reader(file, &path, id, choose(size))?;
         Ok(Some((size, reader)))
     }
@@ -140,7 +144,8 @@ impl FileBlobs {
         let Some((path, file)) = self.store.open_file(id)? else {
             return Ok(None);
         };
-        let size = reader_of(file, id, 0..0).check_trailer().map_err(|error| read_error(&path, error))?;
+        let reader = reader_of(file, id, 0..0, &self.store.corrupt_reads);
+        let size = reader.check_trailer().map_err(|error| read_error(&path, error))?;
         Ok(Some(size))
     }
 
@@ -216,6 +221,14 @@ impl BlobStore for FileBlobs {
         }
     }
 
+    fn usage(&self) -> Usage {
+        Usage {
+            used_bytes: None,
+            free_bytes: fs2::available_space(self.store.folder.path()).ok(),
+            corrupt_reads: self.store.corrupt_reads.load(Ordering::Relaxed),
+        }
+    }
+
     fn sync(&self) -> Result<()> {
         self.store.sync()
     }
@@ -249,8 +262,9 @@ fn flush_regularly(store: &Store, stopped: &Receiver<()>) {
     }
 }
 
-fn reader_of(file: File, id: &BlobId, range: Range<u64>) -> BlobReader {
-    BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range }
+fn reader_of(file: File, id: &BlobId, range: Range<u64>, corrupt_reads: &Arc<AtomicU64>) -> BlobReader {
+    let corrupt_reads = corrupt_reads.clone();
+    BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range, corrupt_reads }
 }
 
 fn read_error(path: &Path, error: io::Error) -> StorageError {
@@ -298,6 +312,7 @@ impl Store {
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
             stopped: OnceLock::new(),
+            corrupt_reads: Arc::default(),
             faults,
             named_folders: [const { AtomicBool::new(false) }; FOLDERS],
         })
@@ -365,7 +380,7 @@ impl Store {
         id: &BlobId,
         range: Range<u64>,
     ) -> Result<Box<dyn Read + Send>> {
-        let mut reader = reader_of(file, id, range);
+        let mut reader = reader_of(file, id, range, &self.corrupt_reads);
         reader.open(&self.buffers).map_err(|error| read_error(path, error))?;
         Ok(Box::new(reader))
     }
@@ -513,6 +528,7 @@ struct BlobReader {
     buffer: Option<BlockBuffer>,
     /// What is still to be yielded.
     range: Range<u64>,
+    corrupt_reads: Arc<AtomicU64>,
 }
 
 /// A small body gets memory of its own size, a large one a buffer from the pool.
@@ -587,6 +603,7 @@ impl BlobReader {
     }
 
     fn corrupt(&self, what: &str) -> io::Error {
+        self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
         io::Error::new(io::ErrorKind::InvalidData, format!("body {} {what}", self.id.0))
     }
 }

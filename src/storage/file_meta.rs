@@ -34,7 +34,7 @@ use super::layout::Folder;
 use super::recent::Changes;
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
-    Visit, check_batch,
+    Usage, Visit, check_batch,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
@@ -107,7 +107,7 @@ struct Store {
     sync: SyncMode,
     blobs: Option<Arc<dyn BlobStore>>,
     database_file: DatabaseFile,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// The records are the database's with the recent changes applied.
@@ -205,7 +205,7 @@ impl FileMeta {
             sync,
             blobs,
             database_file,
-            _folder: folder,
+            folder,
         });
         let flusher = match sync {
             SyncMode::Relaxed => Some(Flusher::start(Arc::clone(&store))?),
@@ -302,6 +302,16 @@ impl MetaStore for FileMeta {
         match self.store.stopped.get() {
             None => Health { code: 200, message: "OK".into() },
             Some(why) => Health { code: 503, message: format!("read-only: {why}") },
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        let folder = self.store.folder.path();
+        let bytes = |name| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+        Usage {
+            used_bytes: Some(bytes(DATABASE_FILE) + bytes(JOURNAL_FILE)),
+            free_bytes: fs2::available_space(folder).ok(),
+            corrupt_reads: 0,
         }
     }
 

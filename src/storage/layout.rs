@@ -99,7 +99,7 @@ pub(super) fn named(path: &Path, error: io::Error) -> StorageError {
 }
 
 /// Creates a folder and its missing parents, readable by nobody else.
-pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -108,7 +108,7 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Options for a file that nobody else may read and whose last path element is not a symbolic link.
-pub(super) fn private_file() -> OpenOptions {
+pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     {

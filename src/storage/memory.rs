@@ -6,8 +6,8 @@
 use super::buffers::{BufferPool, fill};
 use super::ids::IdSource;
 use super::{
-    Batch, BlobHint, BlobId, BlobStore, Expect, Health, MetaStore, Outcome, Result, StorageError, Visit,
-    WriteError, WrittenBlob, check_batch,
+    Batch, BlobHint, BlobId, BlobStore, Expect, Health, MetaStore, Outcome, Result, StorageError, Usage,
+    Visit, WriteError, WrittenBlob, check_batch,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
@@ -162,6 +162,11 @@ impl BlobStore for MemoryBlobs {
 
     fn health(&self) -> Health {
         self.budget.health()
+    }
+
+    /// What the budget has given out, to records as well where they share it.
+    fn usage(&self) -> Usage {
+        Usage { used_bytes: Some(self.budget.used()), ..Usage::default() }
     }
 }
 

@@ -145,6 +145,17 @@ pub struct Health {
     pub message: String,
 }
 
+/// What a store can cheaply tell of itself, for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes that it takes; `None` when that would have to be summed up.
+    pub used_bytes: Option<u64>,
+    /// Bytes that this process may still use where it lies; `None` when it lies in no folder.
+    pub free_bytes: Option<u64>,
+    /// Reads since the start that found other bytes than were written.
+    pub corrupt_reads: u64,
+}
+
 /// What a store is told of a body before it is written; remote stores build their keys from it.
 #[derive(Clone, Copy, Debug)]
 pub struct BlobHint<'a> {
@@ -218,6 +229,11 @@ pub trait BlobStore: Send + Sync {
 
     /// Whether writes would succeed now.
     fn health(&self) -> Health;
+
+    /// What is cheap to know of its size and state; asked about every few seconds.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 
     /// Makes everything written so far durable (in every mode but `none`).
     fn sync(&self) -> Result<()> {
@@ -367,6 +383,11 @@ pub trait MetaStore: Send + Sync {
 
     /// Whether writes would succeed now.
     fn health(&self) -> Health;
+
+    /// What is cheap to know of its size and state; asked about every few seconds.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 
     /// Returns when what was committed before cannot be undone by a power cut, where the mode promises
     /// that at all: bodies that a commit has stopped naming may be removed only then, or the record that

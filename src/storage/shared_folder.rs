@@ -20,7 +20,9 @@ use super::fault::DiskFaults;
 use super::file_blobs::FileBlobs;
 use super::ids::is_id;
 use super::layout::named;
-use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, SyncMode, WriteError, WrittenBlob};
+use super::{
+    BlobHint, BlobId, BlobStore, Health, Result, StorageError, SyncMode, Usage, WriteError, WrittenBlob,
+};
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -201,6 +203,12 @@ impl BlobStore for SharedFolder {
             Some(lent) if own.code == 200 => lent.health(),
             _ => own,
         }
+    }
+
+    fn usage(&self) -> Usage {
+        let lent = self.lent.as_ref().map_or(0, |lent| lent.usage().corrupt_reads);
+        let own = self.own.usage();
+        Usage { corrupt_reads: own.corrupt_reads + lent, ..own }
     }
 
     fn sync(&self) -> Result<()> {

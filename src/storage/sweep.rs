@@ -85,6 +85,11 @@ impl DeleteQueue {
         }
     }
 
+    /// How many deletes wait for the thread.
+    pub fn waiting(&self) -> u64 {
+        self.sender.as_ref().map_or(0, |sender| sender.len() as u64)
+    }
+
     /// How many deletes were given up since the start. Their records are still there.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)

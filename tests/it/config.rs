@@ -67,13 +67,12 @@ impl Server {
     }
 
     /// Its process id.
-    #[cfg(not(feature = "tiny-http"))]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for the end; the exit code and what was written to standard error.
-    fn wait(mut self) -> (Option<i32>, String) {
+    pub fn wait(mut self) -> (Option<i32>, String) {
         let status = wait(&mut self.child);
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();

@@ -22,6 +22,7 @@ mod cors; // what a page of another origin may see
 mod data_daemon; // bodies in another process, and its failures
 mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
+mod fuzz; // hostile input for every parser
 mod health; // whether the server and its stores live, and who may ask
 #[cfg(not(feature = "tiny-http"))]
 mod http_limits; // each limit of the engine, at the limit and one past it; stalled clients
@@ -30,8 +31,10 @@ mod limits; // sizes, at the limit and one past
 mod list; // pages, prefixes, delimiters, markers
 mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
+mod log_lines; // what the log says, and what it never says
 mod logging; // access logs and their delivery
 mod metadata_daemon; // records for other processes
+mod metrics; // what is counted, and for whom
 mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
@@ -40,6 +43,7 @@ mod operations; // every row of the operations table: done, denied, refused, and
 mod policy_model; // the policy evaluator against a second one
 mod post_object; // uploads from HTML forms
 mod power_cut; // what is left when the power goes, at every step of every write
+mod process; // file modes, signals, process 1
 mod protocol; // raw sockets: HTTP itself
 mod races; // writes at the same moment
 mod random_model; // random histories against a model

@@ -46,6 +46,7 @@ fn requests_are_counted_under_the_keys_of_scality_s3_server() {
     let keys = |start: u64, count: u64| (format!("s3:requests:{start}"), count);
     let expected = [keys(1_800_000_000_000, 7), keys(1_800_000_005_000, 1)];
     assert_eq!(*redis.values.lock().unwrap(), expected.clone().into());
+    wait_until("they expire", || redis.expiry.lock().unwrap().len() == 2);
     assert_eq!(*redis.expiry.lock().unwrap(), expected.map(|(key, _)| (key, 30)).into());
 }
 
