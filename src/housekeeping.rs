@@ -151,7 +151,7 @@ pub fn sweep(meta: &dyn MetaStore, blobs: &FileBlobs, stop: &AtomicBool) -> Resu
 fn each_named_body(meta: &dyn MetaStore, visit: &mut dyn FnMut(&BlobId)) -> Result<()> {
     let mut failed = None;
     // The families that name bodies lie between these two; see `model::keys`.
-    meta.scan(b"g/".as_slice()..b"w".as_slice(), &mut |key, value| match pieces_of(key, value) {
+    meta.scan(b"g/".as_slice()..b"w".as_slice(), &mut |key, value| match named_in(key, value) {
         Ok(Named::Pieces(pieces)) => {
             pieces.iter().filter(|piece| !piece.inline).for_each(|piece| visit(&piece.id));
             Visit::Next
@@ -171,14 +171,22 @@ fn each_named_body(meta: &dyn MetaStore, visit: &mut dyn FnMut(&BlobId)) -> Resu
 }
 
 /// What a record names.
-enum Named {
+pub enum Named {
+    /// These bodies.
     Pieces(Vec<Piece>),
+    /// This body, which is a file or in another store.
     Body(BlobId),
+    /// Nothing: it is a body, and so are its neighbours.
     InlineBodies,
+    /// Nothing.
     Nothing,
 }
 
-fn pieces_of(key: &[u8], value: &[u8]) -> codec::Result<Named> {
+/// The bodies that a record names.
+///
+/// # Errors
+/// `Corrupt` for a record that cannot be decoded.
+pub fn named_in(key: &[u8], value: &[u8]) -> codec::Result<Named> {
     match key.first() {
         Some(b'g') => Ok(keys::split_garbage(key).map_or(Named::Nothing, |(_, id)| Named::Body(id))),
         Some(b'i') => Ok(Named::InlineBodies),

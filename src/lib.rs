@@ -2,14 +2,16 @@
 //!
 //! The binary of the same name is one user of this library. Modules in suggested reading order:
 //! [`server`] (the life of a server), [`s3`] (what a request goes through), [`ops`] (the table of S3
-//! operations and the operations themselves), [`lifecycle`] (what happens to objects by age), [`access_log`],
-//! [`notifications`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
+//! operations and the operations themselves), [`check`] (whether a store is sound), [`lifecycle`] (what
+//! happens to objects by age), [`access_log`], [`notifications`], [`statistics`] (and [`redis`], where they
+//! go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
 //! folder that knows sockets), [`crypto`] (server-side encryption), [`daemon`] (a store served to
 //! other processes), [`config`], [`error`], [`codec`].
 
 pub mod access_log;
 pub mod auth;
+pub mod check;
 pub mod codec;
 pub mod config;
 pub mod crypto;

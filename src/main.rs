@@ -15,6 +15,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Ok(Command::Check(config, options)) => ExitCode::from(s3pail::check::run(&config, options)),
         Ok(Command::Help) => {
             say(flags::help().trim_end());
             ExitCode::SUCCESS

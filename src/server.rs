@@ -54,9 +54,23 @@ impl Server {
             // Plain HTTP where the user asked for HTTPS would be worse than not to start.
             return Err("certFilePaths: this build cannot serve HTTPS yet".to_owned());
         }
+        // First, so that a wrong address does not touch the stores.
         let listeners = bind(&config.listen)?;
-        let workers = config.workers;
         let stores = Stores::open(&config)?;
+        Server::start_on(config, stores, listeners, log)
+    }
+
+    /// [`Server::start`] on stores that are open and addresses that are bound.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn start_on(
+        config: Config,
+        stores: Stores,
+        listeners: Vec<TcpListener>,
+        log: Arc<Log>,
+    ) -> Result<Server, String> {
+        let workers = config.workers;
         let sweep = stores.sweep_after_crash(&log)?;
         let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);

@@ -14,6 +14,7 @@ use crate::model::keys;
 use crate::model::object::Piece;
 use crate::ops::service::{Service, unreserve};
 use crate::storage::data_client::{self, DataClient};
+use crate::storage::fault::DiskFaults;
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
 use crate::storage::s3_upstream::{self, S3Blobs};
@@ -42,6 +43,14 @@ impl Stores {
     /// # Errors
     /// A sentence that says what cannot be opened, and why.
     pub fn open(config: &Config) -> Result<Stores, String> {
+        Stores::open_watched(config, None)
+    }
+
+    /// [`Stores::open`], with failures of the local files to simulate.
+    ///
+    /// # Errors
+    /// As [`Stores::open`].
+    pub fn open_watched(config: &Config, faults: Option<Arc<DiskFaults>>) -> Result<Stores, String> {
         let budget = Budget::new(u64::MAX);
         let memory: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new(budget.clone()));
         let mut folder = None;
@@ -51,7 +60,7 @@ impl Stores {
             None if !config.stores_body_files() => memory.clone(),
             None => {
                 let lend = config.data_daemon.is_some();
-                let files = SharedFolder::open(&config.data_path, config.sync, lend)
+                let files = SharedFolder::open_watched(&config.data_path, config.sync, lend, faults.clone())
                     .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
                 folder.insert(Arc::new(files)).clone()
             }
@@ -59,8 +68,11 @@ impl Stores {
         let meta: Arc<dyn MetaStore> = match config.metadata {
             Backend::Memory => Arc::new(MemoryMeta::new(budget)),
             _ => {
-                let options =
-                    FileMetaOptions { blobs: Some(blobs.clone()), ..FileMetaOptions::new(config.sync) };
+                let options = FileMetaOptions {
+                    blobs: Some(blobs.clone()),
+                    faults,
+                    ..FileMetaOptions::new(config.sync)
+                };
                 let records = FileMeta::open(&config.metadata_path, options)
                     .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?;
                 Arc::new(records)

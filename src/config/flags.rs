@@ -5,6 +5,8 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
+use crate::check;
+
 use super::given::{ConfigError, Given, Origin};
 use super::settings::{Id, Kind, Raw, SETTINGS, Setting, by_flag};
 
@@ -20,6 +22,8 @@ pub enum Verb {
     Serve,
     /// Ask a running server whether it lives.
     Healthcheck,
+    /// Check a store of files.
+    Check(check::Options),
     /// Print the options.
     Help,
     /// Print the version.
@@ -39,6 +43,13 @@ pub fn read(args: impl IntoIterator<Item = OsString>, raw: &mut Raw) -> Result<V
             "--help" | "-h" => return Ok(Verb::Help),
             "--version" | "-V" => return Ok(Verb::Version),
             "healthcheck" => verb = Verb::Healthcheck,
+            "check" => verb = Verb::Check(check::Options::default()),
+            "--repair" | "--json" if matches!(verb, Verb::Check(_)) => {
+                if let Verb::Check(options) = &mut verb {
+                    options.repair |= arg == "--repair";
+                    options.json |= arg == "--json";
+                }
+            }
             _ => {
                 let (name, inline) = match arg.split_once('=') {
                     Some((name, value)) => (name, Some(value.to_owned())),
@@ -63,7 +74,7 @@ fn utf8(arg: OsString) -> Result<String, ConfigError> {
 
 fn unknown(name: &str) -> ConfigError {
     ConfigError(format!(
-        "{name}: there is no such option; allowed: the options that s3pail --help lists, and healthcheck"
+        "{name}: there is no such option; allowed: the options that s3pail --help lists, healthcheck and check"
     ))
 }
 
@@ -152,6 +163,11 @@ A small S3-compatible object storage server.
 
 Usage: s3pail [OPTIONS]               serve S3
        s3pail healthcheck [OPTIONS]   ask the server with these options for /live; exits 0 or 1
+       s3pail check [OPTIONS]         read everything that is kept in files, and say what is wrong
+
+check exits with 0 if all is well, 1 if something is damaged or left over, 2 if it could not look.
+After the word check, --json prints one JSON object, and --repair removes what nothing refers to and
+rebuilds what can be rebuilt. It needs the store for itself: stop the server first.
 
 A flag beats an environment variable, which beats the configuration file, which beats the default.
 An empty variable counts as unset. Without any file or option: keys accessKey1 / verySecretKey1,

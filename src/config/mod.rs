@@ -201,6 +201,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Ask the server of this configuration whether it lives.
     Healthcheck(Box<Config>),
+    /// Check the store of this configuration.
+    Check(Box<Config>, crate::check::Options),
     /// Print the options.
     Help,
     /// Print the version.
@@ -239,11 +241,15 @@ pub fn command(inputs: &Inputs) -> Result<Command, ConfigError> {
     match verb {
         flags::Verb::Help => return Ok(Command::Help),
         flags::Verb::Version => return Ok(Command::Version),
-        flags::Verb::Serve | flags::Verb::Healthcheck => {}
+        flags::Verb::Serve | flags::Verb::Healthcheck | flags::Verb::Check(_) => {}
     }
     env::read(&inputs.variables, &mut raw);
     let config = Box::new(Config::check(raw, inputs)?);
-    Ok(if verb == flags::Verb::Serve { Command::Serve(config) } else { Command::Healthcheck(config) })
+    Ok(match verb {
+        flags::Verb::Healthcheck => Command::Healthcheck(config),
+        flags::Verb::Check(options) => Command::Check(config, options),
+        _ => Command::Serve(config),
+    })
 }
 
 impl Config {

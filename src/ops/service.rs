@@ -245,7 +245,13 @@ impl Service {
 
     /// Removes bodies that no record ever named, after a failed write. What cannot be removed now is
     /// left to the sweep; a reserved body becomes an ordinary entry of the to-delete list.
+    ///
+    /// When the store of records has stopped (a sync failed), nothing is removed: the commit that was
+    /// answered with an error may turn out to have happened at the next start, and then names the body.
     pub fn drop_unnamed(&self, pieces: &[Piece]) {
+        if self.meta.health().code != 200 {
+            return;
+        }
         for piece in pieces.iter().filter(|piece| !piece.inline) {
             if self.is_reserved(piece) {
                 let key = keys::garbage(&piece.location, &piece.id);

@@ -5,8 +5,9 @@
 //! (redb calls it quick repair): without it, opening the file after a crash walks all of it, 1.1 s for
 //! a million records even from the page cache.
 
-use super::fault::DiskFaults;
+use super::fault::{DiskFaults, DiskStep};
 use super::layout::{named, private_file};
+use super::overlay::Overlay;
 use super::recent::Changes;
 use super::{Result, StorageError, Visit, seek_target};
 use redb::backends::FileBackend;
@@ -14,7 +15,7 @@ use redb::{ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition};
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,6 +58,7 @@ impl DatabaseFile {
         let file = FileBackend::new(file).map_err(|error| named(&self.path, io::Error::other(error)))?;
         let disk = Disk {
             file,
+            path: self.path.clone(),
             synced: self.synced,
             number: self.current.fetch_add(1, Ordering::AcqRel) + 1,
             current: Arc::clone(&self.current),
@@ -71,6 +73,25 @@ impl DatabaseFile {
 }
 
 impl Database {
+    /// Opens an existing database to look at it: what opening it would write stays in memory.
+    pub fn open_to_read(path: &Path, cache_bytes: usize) -> Result<Database> {
+        let file = private_file().read(true).open(path).map_err(|error| named(path, error))?;
+        let overlay = Overlay::new(file).map_err(|error| named(path, error))?;
+        let mut builder = redb::Database::builder();
+        let redb = builder.set_cache_size(cache_bytes).create_with_backend(overlay).map_err(redb_error)?;
+        let database = Database { redb };
+        database.create_tables()?;
+        Ok(database)
+    }
+
+    /// Reads every page and compares it with its checksum. Takes time in proportion to the file.
+    ///
+    /// # Errors
+    /// `Corrupt` when what is there cannot be read.
+    pub fn is_sound(&mut self) -> Result<bool> {
+        self.redb.check_integrity().map_err(redb_error)
+    }
+
     /// Reading from a table that does not exist is an error, so both exist from the beginning.
     fn create_tables(&self) -> Result<()> {
         let transaction = self.redb.begin_read().map_err(redb_error)?;
@@ -191,6 +212,7 @@ fn show(key: &[u8], value: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) ->
 #[derive(Debug)]
 struct Disk {
     file: FileBackend,
+    path: PathBuf,
     /// False in `none`: what has been written survives the process, and that is all it promises.
     synced: bool,
     number: u64,
@@ -206,11 +228,12 @@ impl Disk {
         }
     }
 
-    fn check_write(&self, end: u64) -> io::Result<()> {
+    fn before_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check_current()?;
-        match end <= HEADER_BYTES {
-            true => Ok(()),
-            false => DiskFaults::check_write(&self.faults),
+        let step = DiskStep::Write(&self.path, offset, data);
+        match offset + data.len() as u64 <= HEADER_BYTES {
+            true => DiskFaults::before_in_place(&self.faults, step),
+            false => DiskFaults::before(&self.faults, step),
         }
     }
 }
@@ -227,13 +250,14 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check_write(u64::MAX)?;
+        self.check_current()?;
+        DiskFaults::before(&self.faults, DiskStep::SetLength(&self.path, len))?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.check_current()?;
-        DiskFaults::check_sync(&self.faults)?;
+        DiskFaults::before(&self.faults, DiskStep::SyncFile(&self.path))?;
         match self.synced {
             true => self.file.sync_data(),
             false => Ok(()),
@@ -241,7 +265,7 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check_write(offset + data.len() as u64)?;
+        self.before_write(offset, data)?;
         self.file.write(offset, data)
     }
 

@@ -1,7 +1,9 @@
 //! Failures on demand, so that tests can see what the rest of the program does with them.
 //!
 //! [`Faulty`] wraps any store of either trait and fails the calls that a test has planned.
-//! [`DiskFaults`] sits below the record store's files, where the wrapper cannot reach.
+//! [`DiskFaults`] sits between the stores and their files, where the wrapper cannot reach: it sees every
+//! step that changes something, so that a test can make any one of them fail, or write down all of them
+//! to find out what would be left if the machine lost its power between two.
 
 use super::shared_folder::{Lender, Space};
 use super::{
@@ -9,8 +11,10 @@ use super::{
     WrittenBlob,
 };
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -248,6 +252,10 @@ impl<S: MetaStore> MetaStore for Faulty<S> {
         Ok(outcome)
     }
 
+    fn settle(&self) -> Result<()> {
+        self.inner.settle()
+    }
+
     fn health(&self) -> Health {
         self.inner.health()
     }
@@ -258,11 +266,44 @@ impl<S: MetaStore> MetaStore for Faulty<S> {
     }
 }
 
-/// Failures of the files below the record store, switched on and off while it runs.
-#[derive(Debug, Default)]
+/// A change to a local file or folder that a store is about to make. Creation of folders by
+/// [`super::layout::Folder`] is not among them: it happens before a store exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskStep<'p> {
+    /// A folder is made.
+    MakeFolder(&'p Path),
+    /// A file is made.
+    Create(&'p Path),
+    /// Bytes are written at a position.
+    Write(&'p Path, u64, &'p [u8]),
+    /// A file gets another length.
+    SetLength(&'p Path, u64),
+    /// What was written to a file is made durable.
+    SyncFile(&'p Path),
+    /// The names in a folder are made durable.
+    SyncFolder(&'p Path),
+    /// A file is removed.
+    Remove(&'p Path),
+}
+
+/// Sees every step before it is made, and may make it fail.
+type Watch = dyn FnMut(DiskStep<'_>) -> io::Result<()> + Send;
+
+/// Failures of the files below the stores, switched on and off while they run.
+#[derive(Default)]
 pub struct DiskFaults {
     full: AtomicBool,
     sync: AtomicBool,
+    watch: Mutex<Option<Box<Watch>>>,
+}
+
+impl fmt::Debug for DiskFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskFaults")
+            .field("full", &self.full)
+            .field("sync", &self.sync)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DiskFaults {
@@ -276,19 +317,35 @@ impl DiskFaults {
         self.sync.store(failing, Ordering::Release);
     }
 
-    pub(super) fn check_write(faults: &Option<Arc<DiskFaults>>) -> io::Result<()> {
-        match faults {
-            Some(faults) if faults.full.load(Ordering::Acquire) => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, "a planned fault"))
-            }
-            _ => Ok(()),
-        }
+    /// Shows every further step to `watch` before it is made; an error is what the step then fails with.
+    pub fn watch(&self, watch: impl FnMut(DiskStep<'_>) -> io::Result<()> + Send + 'static) {
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watch));
     }
 
-    pub(super) fn check_sync(faults: &Option<Arc<DiskFaults>>) -> io::Result<()> {
-        match faults {
-            Some(faults) if faults.sync.load(Ordering::Acquire) => Err(io::Error::other("a planned fault")),
-            _ => Ok(()),
-        }
+    /// Says that a step is about to be made, unless it is planned to fail.
+    pub(super) fn before(faults: &Option<Arc<DiskFaults>>, step: DiskStep<'_>) -> io::Result<()> {
+        let Some(faults) = faults else { return Ok(()) };
+        let planned = match step {
+            DiskStep::SyncFile(_) | DiskStep::SyncFolder(_) => {
+                faults.sync.load(Ordering::Acquire).then(|| io::Error::other("a planned fault"))
+            }
+            DiskStep::Remove(_) => None,
+            _ => {
+                let full = faults.full.load(Ordering::Acquire);
+                full.then(|| io::Error::new(io::ErrorKind::StorageFull, "a planned fault"))
+            }
+        };
+        planned.map_or_else(|| faults.show(step), Err)
+    }
+
+    /// [`DiskFaults::before`] for a write that has its place on the disk already, so that a full disk does
+    /// not keep it from being made.
+    pub(super) fn before_in_place(faults: &Option<Arc<DiskFaults>>, step: DiskStep<'_>) -> io::Result<()> {
+        faults.as_ref().map_or(Ok(()), |faults| faults.show(step))
+    }
+
+    fn show(&self, step: DiskStep<'_>) -> io::Result<()> {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.as_mut().map_or(Ok(()), |watch| watch(step))
     }
 }

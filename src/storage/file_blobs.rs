@@ -19,6 +19,7 @@
 //! under either name, and the sweep removes it.
 
 use super::buffers::{Buffer, BufferPool, fill};
+use super::fault::{DiskFaults, DiskStep};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
 use super::{
@@ -31,6 +32,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +45,8 @@ pub const INLINE_BYTES_MAX: usize = 16 * 1024;
 pub const UNSYNCED_FILES_MAX: usize = 256;
 
 const FOLDER: &str = "blobs";
+/// Folders of bodies: one for each pair of hexadecimal digits.
+const FOLDERS: usize = 256;
 const CHECKSUM_BYTES: usize = 4;
 const TRAILER_BYTES: usize = 20;
 const MAGIC: &[u8; 8] = b"s3pail\0\x01";
@@ -70,22 +74,28 @@ struct Store {
     syncing: Mutex<()>,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
+    /// Failures to simulate, for tests.
+    faults: Option<Arc<DiskFaults>>,
+    /// The folders of bodies whose own names this run has made durable. That one is there does not say
+    /// so: an earlier run may have been killed, or another thread not be done.
+    named_folders: [AtomicBool; FOLDERS],
 }
 
 impl FileBlobs {
     /// Opens or creates the store in `data_path`.
     pub fn open(data_path: &Path, sync: SyncMode) -> Result<FileBlobs> {
+        FileBlobs::open_watched(data_path, sync, None)
+    }
+
+    /// [`FileBlobs::open`], with failures to simulate.
+    pub fn open_watched(
+        data_path: &Path,
+        sync: SyncMode,
+        faults: Option<Arc<DiskFaults>>,
+    ) -> Result<FileBlobs> {
         let folder = Folder::open(&data_path.join(FOLDER))?;
         folder.settle(sync)?;
-        let store = Arc::new(Store {
-            sync,
-            folder,
-            ids: IdSource::new(),
-            buffers: BufferPool::new(BUFFER_BYTES),
-            unsynced: Mutex::default(),
-            syncing: Mutex::default(),
-            stopped: OnceLock::new(),
-        });
+        let store = Store::new(folder, sync, faults);
         let flusher = match sync {
             SyncMode::Relaxed => Some(start_flusher(Arc::clone(&store))?),
             SyncMode::Strict | SyncMode::None => None,
@@ -103,13 +113,35 @@ impl FileBlobs {
         id: &BlobId,
         choose: &mut dyn FnMut(u64) -> Range<u64>,
     ) -> Result<Option<(u64, Box<dyn Read + Send>)>> {
-        let Some((file, path)) = self.store.open(id)? else { return Ok(None) };
+        let Some((path, file)) = self.store.open_file(id)? else { return Ok(None) };
         let length = file.metadata().map_err(|error| named(&path, error))?.len();
         // The reader holds the file's length against its trailer.
         let size = body_bytes(length)
             .ok_or_else(|| StorageError::Corrupt(format!("body {} has a wrong length", id.0)))?;
         let reader = self.store.reader(file, &path, id, choose(size))?;
         Ok(Some((size, reader)))
+    }
+
+    /// Opens a store that is there, to look at it: nothing is changed unless it is asked for, and
+    /// nothing is synced.
+    ///
+    /// # Errors
+    /// As [`Folder::open_existing`].
+    pub fn open_existing(data_path: &Path) -> Result<FileBlobs> {
+        let folder = Folder::open_existing(&data_path.join(FOLDER))?;
+        Ok(FileBlobs { store: Store::new(folder, SyncMode::None, None), flusher: None })
+    }
+
+    /// The length of a body, as its own file says it; `None` if it is absent.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file is not one that [`BlobStore::write`] has finished.
+    pub fn size(&self, id: &BlobId) -> Result<Option<u64>> {
+        let Some((path, file)) = self.store.open_file(id)? else {
+            return Ok(None);
+        };
+        let size = reader_of(file, id, 0..0).check_trailer().map_err(|error| read_error(&path, error))?;
+        Ok(Some(size))
     }
 
     /// Whether the body was written since the store was opened. The sweep must leave such bodies
@@ -130,14 +162,14 @@ impl BlobStore for FileBlobs {
         let first = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
         let id = store.ids.next();
         let (file, unfinished) = store.create(&id)?;
-        let size = write_blocks(body, &file, &id, &mut buffer, first)?;
+        let size = store.write_blocks(body, &file, &unfinished.path, &id, &mut buffer, first)?;
         store.settle(&unfinished.path, file)?;
         unfinished.finish();
         Ok(WrittenBlob { id, size })
     }
 
     fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
-        let Some((file, path)) = self.store.open(id)? else { return Ok(None) };
+        let Some((path, file)) = self.store.open_file(id)? else { return Ok(None) };
         self.store.reader(file, &path, id, range).map(Some)
     }
 
@@ -145,7 +177,8 @@ impl BlobStore for FileBlobs {
         let Some(path) = self.store.path(id) else {
             return Ok(());
         };
-        match fs::remove_file(&path) {
+        let removed = self.store.before(DiskStep::Remove(&path)).and_then(|()| fs::remove_file(&path));
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(&path, error)),
             _ => Ok(()),
         }
@@ -216,6 +249,17 @@ fn flush_regularly(store: &Store, stopped: &Receiver<()>) {
     }
 }
 
+fn reader_of(file: File, id: &BlobId, range: Range<u64>) -> BlobReader {
+    BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range }
+}
+
+fn read_error(path: &Path, error: io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
+        _ => named(path, error),
+    }
+}
+
 /// The folder that an id belongs to: its first two digits.
 fn folder_of(id: &str) -> &str {
     &id[..2]
@@ -223,6 +267,7 @@ fn folder_of(id: &str) -> &str {
 
 /// Removes its file unless it is finished.
 struct Unfinished {
+    faults: Option<Arc<DiskFaults>>,
     path: PathBuf,
     finished: bool,
 }
@@ -237,25 +282,79 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.finished {
             // If this fails the file is an orphan, which the next start's sweep removes.
-            let _ = fs::remove_file(&self.path);
+            let _ = DiskFaults::before(&self.faults, DiskStep::Remove(&self.path))
+                .and_then(|()| fs::remove_file(&self.path));
         }
     }
 }
 
 impl Store {
-    /// Where a body is; `None` for what is no id, which therefore names no body.
-    fn path(&self, id: &BlobId) -> Option<PathBuf> {
-        is_id(&id.0).then(|| self.folder.path().join(folder_of(&id.0)).join(&id.0))
+    fn new(folder: Folder, sync: SyncMode, faults: Option<Arc<DiskFaults>>) -> Arc<Store> {
+        Arc::new(Store {
+            sync,
+            folder,
+            ids: IdSource::new(),
+            buffers: BufferPool::new(BUFFER_BYTES),
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            stopped: OnceLock::new(),
+            faults,
+            named_folders: [const { AtomicBool::new(false) }; FOLDERS],
+        })
     }
 
-    /// Opens the file of a body; `None` if there is none.
-    fn open(&self, id: &BlobId) -> Result<Option<(File, PathBuf)>> {
-        let Some(path) = self.path(id) else { return Ok(None) };
+    fn before(&self, step: DiskStep<'_>) -> io::Result<()> {
+        DiskFaults::before(&self.faults, step)
+    }
+
+    fn sync_file(&self, path: &Path, file: &File) -> Result<()> {
+        let synced = self.before(DiskStep::SyncFile(path)).and_then(|()| file.sync_data());
+        synced.map_err(|error| named(path, error))
+    }
+
+    /// Makes the names in a folder of bodies durable, and the folder's own.
+    ///
+    /// # Errors
+    /// `ReadOnly`, from then on for every write: the next sync of the same folder may succeed without the
+    /// names that this one lost, and other writers would take that for theirs.
+    fn sync_names(&self, folder: &Path) -> Result<()> {
+        let digits = folder.file_name().and_then(|name| name.to_str());
+        let number = digits.and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        let named = number.and_then(|number| self.named_folders.get(number));
+        let synced = self.sync_folder(folder).and_then(|()| {
+            if named.is_some_and(|named| named.load(Ordering::Acquire)) {
+                return Ok(());
+            }
+            self.sync_folder(self.folder.path())?;
+            named.inspect(|named| named.store(true, Ordering::Release));
+            Ok(())
+        });
+        synced.map_err(|error| {
+            let why = self.stopped.get_or_init(|| format!("a sync failed: {error}"));
+            StorageError::ReadOnly(why.clone())
+        })
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        let synced = self.before(DiskStep::SyncFolder(folder)).and_then(|()| sync_folder(folder));
+        synced.map_err(|error| named(folder, error))
+    }
+
+    /// Opens the file of a body to read it; `None` if there is none.
+    fn open_file(&self, id: &BlobId) -> Result<Option<(PathBuf, File)>> {
+        let Some(path) = self.path(id) else {
+            return Ok(None);
+        };
         match private_file().read(true).open(&path) {
-            Ok(file) => Ok(Some((file, path))),
+            Ok(file) => Ok(Some((path, file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(named(&path, error)),
         }
+    }
+
+    /// Where a body is; `None` for what is no id, which therefore names no body.
+    fn path(&self, id: &BlobId) -> Option<PathBuf> {
+        is_id(&id.0).then(|| self.folder.path().join(folder_of(&id.0)).join(&id.0))
     }
 
     /// A reader of a range of an open file.
@@ -266,11 +365,8 @@ impl Store {
         id: &BlobId,
         range: Range<u64>,
     ) -> Result<Box<dyn Read + Send>> {
-        let mut reader = BlobReader { file, id: id.clone(), block: Block::default(), buffer: None, range };
-        reader.open(&self.buffers).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => StorageError::Corrupt(error.to_string()),
-            _ => named(path, error),
-        })?;
+        let mut reader = reader_of(file, id, range);
+        reader.open(&self.buffers).map_err(|error| read_error(path, error))?;
         Ok(Box::new(reader))
     }
 
@@ -279,18 +375,17 @@ impl Store {
         let path = folder.join(&id.0);
         let mut options = private_file();
         options.write(true).create_new(true);
-        let file = match options.open(&path) {
+        let create = || self.before(DiskStep::Create(&path)).and_then(|()| options.open(&path));
+        let file = match create() {
             // The folders are made when they are first needed: a start must not pay for 256 of them.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create_folder(&folder)
-                .and_then(|()| match self.sync {
-                    SyncMode::None => Ok(()),
-                    SyncMode::Strict | SyncMode::Relaxed => sync_folder(self.folder.path()),
-                })
-                .and_then(|()| options.open(&path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self
+                .before(DiskStep::MakeFolder(&folder))
+                .and_then(|()| create_folder(&folder))
+                .and_then(|()| create()),
             other => other,
         };
         let file = file.map_err(|error| named(&path, error))?;
-        Ok((file, Unfinished { path, finished: false }))
+        Ok((file, Unfinished { faults: self.faults.clone(), path, finished: false }))
     }
 
     /// Makes a written file as durable as the mode promises before the body is acknowledged.
@@ -298,9 +393,8 @@ impl Store {
         match self.sync {
             SyncMode::None => Ok(()),
             SyncMode::Strict => {
-                file.sync_data().map_err(|error| named(path, error))?;
-                let folder = path.parent().unwrap_or(path);
-                sync_folder(folder).map_err(|error| named(folder, error))
+                self.sync_file(path, &file)?;
+                self.sync_names(path.parent().unwrap_or(path))
             }
             SyncMode::Relaxed => {
                 let waiting = {
@@ -319,51 +413,58 @@ impl Store {
             return Err(StorageError::ReadOnly(why.clone()));
         }
         let files = std::mem::take(&mut *lock(&self.unsynced));
-        sync_files(&files).map_err(|error| {
+        self.sync_files(&files).map_err(|error| {
             // The bodies have been acknowledged and may be lost; a second try would not tell.
             let why = self.stopped.get_or_init(|| format!("a sync failed: {error}"));
             StorageError::ReadOnly(why.clone())
         })
     }
-}
 
-fn sync_files(files: &[(PathBuf, File)]) -> Result<()> {
-    let mut folders = BTreeSet::new();
-    for (path, file) in files {
-        file.sync_data().map_err(|error| named(path, error))?;
-        folders.extend(path.parent());
+    /// Writes the whole body, whose first `filled` bytes are in the buffer, and returns its size.
+    fn write_blocks(
+        &self,
+        body: &mut dyn Read,
+        mut file: &File,
+        path: &Path,
+        id: &BlobId,
+        buffer: &mut Buffer,
+        mut filled: usize,
+    ) -> std::result::Result<u64, WriteError> {
+        let failed = |error: io::Error| WriteError::Store(error.into());
+        let (mut size, mut at) = (0, 0);
+        let mut write = |bytes: &[u8]| {
+            self.before(DiskStep::Write(path, at, bytes))?;
+            at += bytes.len() as u64;
+            file.write_all(bytes)
+        };
+        for number in 0_u64.. {
+            let mut end = filled;
+            if filled > 0 {
+                let sum = block_checksum(id, number, &buffer[..filled]);
+                buffer[filled..filled + CHECKSUM_BYTES].copy_from_slice(&sum.to_le_bytes());
+                end += CHECKSUM_BYTES;
+                size += filled as u64;
+            }
+            if filled < BLOCK_BYTES {
+                // The last block and the trailer go out with one write, which for a small body is all.
+                buffer[end..end + TRAILER_BYTES].copy_from_slice(&trailer(id, size));
+                write(&buffer[..end + TRAILER_BYTES]).map_err(failed)?;
+                break;
+            }
+            write(&buffer[..end]).map_err(failed)?;
+            filled = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
+        }
+        Ok(size)
     }
-    folders.into_iter().try_for_each(|folder| sync_folder(folder).map_err(|error| named(folder, error)))
-}
 
-/// Writes the whole body, whose first `filled` bytes are in the buffer, and returns its size.
-fn write_blocks(
-    body: &mut dyn Read,
-    mut file: &File,
-    id: &BlobId,
-    buffer: &mut Buffer,
-    mut filled: usize,
-) -> std::result::Result<u64, WriteError> {
-    let failed = |error: io::Error| WriteError::Store(error.into());
-    let mut size = 0;
-    for number in 0_u64.. {
-        let mut end = filled;
-        if filled > 0 {
-            let sum = block_checksum(id, number, &buffer[..filled]);
-            buffer[filled..filled + CHECKSUM_BYTES].copy_from_slice(&sum.to_le_bytes());
-            end += CHECKSUM_BYTES;
-            size += filled as u64;
+    fn sync_files(&self, files: &[(PathBuf, File)]) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for (path, file) in files {
+            self.sync_file(path, file)?;
+            folders.extend(path.parent());
         }
-        if filled < BLOCK_BYTES {
-            // The last block and the trailer go out with one write, which for a small body is all.
-            buffer[end..end + TRAILER_BYTES].copy_from_slice(&trailer(id, size));
-            file.write_all(&buffer[..end + TRAILER_BYTES]).map_err(failed)?;
-            break;
-        }
-        file.write_all(&buffer[..end]).map_err(failed)?;
-        filled = fill(body, &mut buffer[..BLOCK_BYTES]).map_err(WriteError::Body)?;
+        folders.into_iter().try_for_each(|folder| self.sync_names(folder))
     }
-    Ok(size)
 }
 
 fn block_checksum(id: &BlobId, number: u64, data: &[u8]) -> u32 {
@@ -427,6 +528,16 @@ impl BlobReader {
         if self.range.start == 0 && self.range.end <= BLOCK_BYTES as u64 && self.open_small()? {
             return Ok(());
         }
+        let size = self.check_trailer()?;
+        if self.range.start > self.range.end || self.range.end > size {
+            return Err(self.corrupt(&format!("has {size} bytes, which {:?} is not within", self.range)));
+        }
+        self.buffer = Some(BlockBuffer::Pooled(buffers.take(), size));
+        if self.range.is_empty() { Ok(()) } else { self.load() }
+    }
+
+    /// Checks the file's length and trailer, and returns the length of the body.
+    fn check_trailer(&self) -> io::Result<u64> {
         let file_length = self.file.metadata()?.len();
         let mut end = [0; TRAILER_BYTES];
         let at = file_length.checked_sub(TRAILER_BYTES as u64).ok_or_else(|| self.corrupt("is too short"))?;
@@ -435,11 +546,7 @@ impl BlobReader {
         if end != trailer(&self.id, size) || file_bytes(size) != Some(file_length) {
             return Err(self.corrupt("has a wrong trailer"));
         }
-        if self.range.start > self.range.end || self.range.end > size {
-            return Err(self.corrupt(&format!("has {size} bytes, which {:?} is not within", self.range)));
-        }
-        self.buffer = Some(BlockBuffer::Pooled(buffers.take(), size));
-        if self.range.is_empty() { Ok(()) } else { self.load() }
+        Ok(size)
     }
 
     /// Reads a body of one block whole with one read, if the range ends where it does. False if it

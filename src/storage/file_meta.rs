@@ -54,8 +54,8 @@ pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// about 10 us each in a store of a million records.
 pub const RECENT_RECORDS_MAX: usize = 4096;
 
-const DATABASE_FILE: &str = "s3pail.redb";
-const JOURNAL_FILE: &str = "s3pail.journal";
+pub(super) const DATABASE_FILE: &str = "s3pail.redb";
+pub(super) const JOURNAL_FILE: &str = "s3pail.journal";
 const PANICKED: &str = "a commit ended in a panic";
 
 /// How to open a [`FileMeta`].
@@ -195,10 +195,10 @@ impl FileMeta {
         let synced = sync != SyncMode::None;
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
         let database = database_file.open()?;
-        recover(&database, &mut journal)?;
+        let (database, recent) = recover(database, &database_file, &mut journal)?;
         folder.settle(sync)?;
         let store = Arc::new(Store {
-            state: RwLock::new(State { recent: Arc::default(), database: Arc::new(database) }),
+            state: RwLock::new(State { recent: Arc::new(recent), database: Arc::new(database) }),
             queue: Mutex::default(),
             writer: Mutex::new(Writer { journal, entry: Entry::default(), database_lost: false }),
             stopped: OnceLock::new(),
@@ -224,17 +224,33 @@ impl FileMeta {
 
 /// Brings the database up to the journal's end. The journal then starts again, so that nothing of an
 /// earlier run ever precedes an entry of this one.
-fn recover(database: &Database, journal: &mut Journal) -> Result<()> {
+///
+/// On a full disk, where the database cannot grow, the changes stay in the journal and come back in memory:
+/// a server must start there too, or nobody could delete anything.
+fn recover(
+    database: Database,
+    database_file: &DatabaseFile,
+    journal: &mut Journal,
+) -> Result<(Database, Changes)> {
     let mut changes = Changes::default();
     journal.replay(database.sequence()?, &mut |writes| {
         writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
         Ok(())
     })?;
     if !changes.is_empty() {
-        database.write(&changes, journal.sequence())?;
+        match database.write(&changes, journal.sequence()) {
+            Ok(()) => {}
+            Err(StorageError::Full(_)) => {
+                // After a failed write redb refuses everything.
+                drop(database);
+                journal.resume();
+                return Ok((database_file.open()?, changes));
+            }
+            Err(error) => return Err(error),
+        }
     }
     journal.restart();
-    Ok(())
+    Ok((database, Changes::default()))
 }
 
 impl MetaStore for FileMeta {
@@ -269,6 +285,16 @@ impl MetaStore for FileMeta {
                 Turn::Wait => {}
             }
             self.wake_flusher();
+        }
+    }
+
+    fn settle(&self) -> Result<()> {
+        match self.store.sync {
+            // What was committed is durable already.
+            SyncMode::Strict => Ok(()),
+            SyncMode::Relaxed => self.store.sync(),
+            // Nothing ever is.
+            SyncMode::None => Ok(()),
         }
     }
 

@@ -23,7 +23,7 @@
 //! bodies that its records name may be missing, so such entries are ignored and the store is what it
 //! was at the last checkpoint: some writes lost, none torn, none without their bodies.
 
-use super::fault::DiskFaults;
+use super::fault::{DiskFaults, DiskStep};
 use super::layout::{named, private_file, write_at};
 use super::{Result, StorageError};
 use crate::codec::random;
@@ -62,6 +62,8 @@ pub struct Journal {
     sequence: u64,
     /// A random number of this opening of the store.
     run: u32,
+    /// The run of the entries that were replayed.
+    replayed_run: Option<u32>,
     synced: bool,
     faults: Option<Arc<DiskFaults>>,
 }
@@ -128,7 +130,31 @@ impl Journal {
         let file = file.map_err(|error| named(path, error))?;
         let extended = file.metadata().map_err(|error| named(path, error))?.len();
         let run = u32::from_le_bytes(random());
-        Ok(Journal { path: path.to_path_buf(), file, end: 0, extended, sequence: 0, run, synced, faults })
+        let path = path.to_path_buf();
+        Ok(Journal { path, file, end: 0, extended, sequence: 0, run, replayed_run: None, synced, faults })
+    }
+
+    /// Opens the file to [`Journal::replay`] it, and changes nothing. `None` if there is no file.
+    pub fn open_to_read(path: &Path) -> Result<Option<Journal>> {
+        let file = match private_file().read(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(named(path, error)),
+        };
+        let extended = file.metadata().map_err(|error| named(path, error))?.len();
+        let path = path.to_path_buf();
+        let journal = Journal {
+            path,
+            file,
+            end: 0,
+            extended,
+            sequence: 0,
+            run: 0,
+            replayed_run: None,
+            synced: false,
+            faults: None,
+        };
+        Ok(Some(journal))
     }
 
     /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`,
@@ -167,6 +193,7 @@ impl Journal {
             run = Some((head.run, head.sequence));
             self.end += (HEADER_BYTES + payload.len()) as u64;
         }
+        self.replayed_run = run.map(|(run, _)| run);
         Ok(applied)
     }
 
@@ -177,7 +204,8 @@ impl Journal {
         let length = entry.bytes.len() as u64;
         self.write(entry).map_err(AppendError::Write)?;
         if self.synced {
-            DiskFaults::check_sync(&self.faults).map_err(AppendError::Sync)?;
+            let step = DiskStep::SyncFile(&self.path);
+            DiskFaults::before(&self.faults, step).map_err(AppendError::Sync)?;
             self.file.sync_data().map_err(AppendError::Sync)?;
         }
         self.end += length;
@@ -186,9 +214,9 @@ impl Journal {
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        DiskFaults::check_write(&self.faults)?;
         let end = self.end + entry.bytes.len() as u64;
         self.extend_to(end)?;
+        DiskFaults::before(&self.faults, DiskStep::Write(&self.path, self.end, &entry.bytes))?;
         write_at(&self.file, &entry.bytes, self.end)?;
         self.extended = self.extended.max(end);
         Ok(())
@@ -201,6 +229,7 @@ impl Journal {
             return Ok(());
         }
         while self.extended < end {
+            DiskFaults::before(&self.faults, DiskStep::Write(&self.path, self.extended, &ZEROS))?;
             write_at(&self.file, &ZEROS, self.extended)?;
             self.extended += EXTEND_BYTES as u64;
         }
@@ -220,6 +249,12 @@ impl Journal {
     /// Whether every entry has been followed by a [`Journal::restart`].
     pub fn is_empty(&self) -> bool {
         self.end == 0
+    }
+
+    /// Goes on behind the entries that were replayed, as the same run, when the database has no room to take
+    /// them in. They are read again, with what follows, at the next start.
+    pub fn resume(&mut self) {
+        self.run = self.replayed_run.unwrap_or(self.run);
     }
 
     /// Starts again at the first byte, after the database has become durable with

@@ -44,6 +44,30 @@ impl Folder {
         Ok(Folder { path: path.to_path_buf(), fresh, _lock: lock })
     }
 
+    /// Takes a folder that exists, to look at what is in it. Nothing in it is changed: the process id
+    /// that `lock` names stays that of the last owner.
+    ///
+    /// # Errors
+    /// As [`Folder::open`]; `Unavailable` with a sentence as well when the folder holds no store.
+    pub fn open_existing(path: &Path) -> Result<Folder> {
+        let lock_path = path.join(LOCK_FILE);
+        let mut lock = match private_file().read(true).open(&lock_path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let sentence = format!("{} is not a store of s3pail: it has no lock file", path.display());
+                return Err(StorageError::Unavailable(sentence));
+            }
+            Err(error) => return Err(named(&lock_path, error)),
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut lock)),
+            Err(TryLockError::Error(error)) => return Err(named(&lock_path, error)),
+        }
+        let fresh = !has_format(path)?;
+        Ok(Folder { path: path.to_path_buf(), fresh, _lock: lock })
+    }
+
     /// Ends the creation of a store, after its files have been created: makes their names durable
     /// (unless `sync` is [`SyncMode::None`]) and then writes the format file. Later starts find that
     /// file and need not sync anything; if one of the steps is missing after a crash, so is the file.

@@ -20,9 +20,11 @@ pub mod fault;
 pub mod file_blobs;
 pub mod file_meta;
 pub mod ids;
+pub mod inspect;
 pub mod journal;
 pub mod layout;
 pub mod memory;
+mod overlay;
 pub mod recent;
 pub mod remote;
 pub mod s3_upstream;
@@ -343,6 +345,13 @@ pub trait MetaStore: Send + Sync {
 
     /// Whether writes would succeed now.
     fn health(&self) -> Health;
+
+    /// Returns when what was committed before cannot be undone by a power cut, where the mode promises
+    /// that at all: bodies that a commit has stopped naming may be removed only then, or the record that
+    /// comes back names nothing.
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes everything committed so far durable (in every mode but `none`).
     fn sync(&self) -> Result<()> {

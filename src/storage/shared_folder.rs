@@ -16,6 +16,7 @@
 //! both, so that front ends that share records (a metadata daemon) find each other's bodies, and so that
 //! an installation may move from one process to several, or back, with its folders.
 
+use super::fault::DiskFaults;
 use super::file_blobs::FileBlobs;
 use super::ids::is_id;
 use super::layout::named;
@@ -100,10 +101,23 @@ impl SharedFolder {
     /// # Errors
     /// Those of [`FileBlobs::open`].
     pub fn open(data_path: &Path, sync: SyncMode, lend: bool) -> Result<SharedFolder> {
-        let own = Arc::new(FileBlobs::open(data_path, sync)?);
+        SharedFolder::open_watched(data_path, sync, lend, None)
+    }
+
+    /// [`SharedFolder::open`], with failures to simulate.
+    ///
+    /// # Errors
+    /// As [`SharedFolder::open`].
+    pub fn open_watched(
+        data_path: &Path,
+        sync: SyncMode,
+        lend: bool,
+        faults: Option<Arc<DiskFaults>>,
+    ) -> Result<SharedFolder> {
+        let own = Arc::new(FileBlobs::open_watched(data_path, sync, faults.clone())?);
         let folder = data_path.join(LENT_FOLDER);
         let lent = match lend || folder.is_dir() {
-            true => Some(Arc::new(FileBlobs::open(&folder, sync)?)),
+            true => Some(Arc::new(FileBlobs::open_watched(&folder, sync, faults)?)),
             false => None,
         };
         Ok(SharedFolder { own, lent, path: data_path.to_path_buf() })

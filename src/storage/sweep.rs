@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Deletes that may wait; whoever adds one more waits for the thread.
 pub const DELETES_WAITING_MAX: usize = 4096;
-/// Deletes whose records are removed by one commit.
-pub const DELETES_TOGETHER_MAX: usize = 256;
+/// Deletes that are made together: their commits are settled once and their records removed by one commit.
+pub const DELETES_TOGETHER_MAX: usize = 1024;
 /// How often a delete is tried before it is left to the next start. Scality S3 Server does the same.
 pub const DELETE_TRIES_MAX: u32 = 3;
 /// The pause before the second try.
@@ -143,6 +143,10 @@ impl Deleter {
     }
 
     fn delete(&mut self, batch: Vec<(u32, Entry)>) {
+        if self.meta.settle().is_err() {
+            self.failed.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            return;
+        }
         let mut done = Batch::new();
         for (tries, (id, record_key)) in batch {
             if self.leave.load(Ordering::Acquire) {
@@ -201,7 +205,7 @@ pub fn sweep_orphans(
     let mut swept = Swept::default();
     let mut stored = 0;
     blobs.list(&mut |id| stored += usize::from(!is_of_this_run(&id)))?;
-    for prefix in prefixes(stored) {
+    for prefix in prefixes(stored, SWEEP_IDS_MAX) {
         let mut orphans = HashSet::new();
         blobs.list(&mut |id| {
             if id.0.starts_with(&prefix) && !is_of_this_run(&id) {
@@ -224,11 +228,11 @@ pub fn sweep_orphans(
     Ok(swept)
 }
 
-/// Prefixes of ids that cover them all, each of about [`SWEEP_IDS_MAX`] of `stored` ids or fewer.
-fn prefixes(stored: usize) -> Vec<String> {
+/// Prefixes of ids that cover them all, each of about `together` of `stored` ids or fewer.
+pub fn prefixes(stored: usize, together: usize) -> Vec<String> {
     let mut prefixes = vec![String::new()];
     // Four digits are enough for six thousand million bodies.
-    while stored / prefixes.len() > SWEEP_IDS_MAX && prefixes[0].len() < 4 {
+    while stored / prefixes.len() > together && prefixes[0].len() < 4 {
         let longer = |prefix: &String| (0..16).map(|digit| format!("{prefix}{digit:x}")).collect::<Vec<_>>();
         prefixes = prefixes.iter().flat_map(longer).collect();
     }
@@ -244,7 +248,7 @@ mod tests {
         for (stored, count) in
             [(0, 1), (SWEEP_IDS_MAX, 1), (2 * SWEEP_IDS_MAX, 16), (20 * SWEEP_IDS_MAX, 256)]
         {
-            assert_eq!(prefixes(stored).len(), count, "{stored}");
+            assert_eq!(prefixes(stored, SWEEP_IDS_MAX).len(), count, "{stored}");
         }
     }
 }

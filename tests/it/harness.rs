@@ -14,10 +14,12 @@ use s3pail::http::{Headers, Method};
 use s3pail::log::Log;
 use s3pail::ops::service::Service;
 use s3pail::server::Server;
+use s3pail::storage::fault::DiskFaults;
+use s3pail::stores::Stores;
 use serde_json::{Value, json};
 use std::any::Any;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -179,11 +181,37 @@ impl TestServer {
         TestServer { server: Some(server), client, folder, companions: Vec::new(), backend }
     }
 
+    /// A server on files whose every step `faults` sees.
+    pub fn watched(config: Config, folder: Folder, faults: &Arc<DiskFaults>) -> TestServer {
+        let listeners = vec![TcpListener::bind(config.listen[0]).unwrap()];
+        let stores = Stores::open_watched(&config, Some(faults.clone())).unwrap();
+        let server = Server::start_on(config, stores, listeners, Arc::new(Log::off())).unwrap();
+        let client = Client::new(server.addresses()[0], Some(("accessKey1", "verySecretKey1")));
+        TestServer { server: Some(server), client, folder: Some(folder), companions: vec![], backend: "file" }
+    }
+
     /// Stops the server and starts it again on the same files.
     pub fn restart(mut self) -> TestServer {
         self.server.take().unwrap().stop(DEADLINE).unwrap();
         let folder = self.folder.take().expect("only files outlive a server");
         TestServer::start("file", file_config(&folder), Some(folder))
+    }
+
+    /// Stops the server and returns the folder that its files are in.
+    pub fn stop(mut self) -> Folder {
+        self.server.take().unwrap().stop(DEADLINE).unwrap();
+        self.folder.take().expect("only files outlive a server")
+    }
+
+    /// Stops a server whose stores may not be able to end in order.
+    pub fn stop_anyhow(mut self) -> Folder {
+        let _ = self.server.take().unwrap().stop(DEADLINE);
+        self.folder.take().expect("only files outlive a server")
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.as_ref().expect("a server of files").0.clone()
     }
 
     /// The shared state, for the clock and for looking behind the scenes.
@@ -242,6 +270,7 @@ impl Drop for Checked {
     }
 }
 
+/// Everything in files, unsynced.
 pub fn file_config(folder: &Folder) -> Config {
     Config {
         data: Backend::File,

@@ -10,10 +10,12 @@ mod stand_in; // remote stores, played
 mod access; // lists, policies, ownership, who pays
 mod actions; // every action of the API, built or not
 mod bucket; // create, list, head, delete
+mod check; // s3pail check, and what it says of damage
 mod config; // what starts, what does not, and what it says
 mod copy; // copies, conditional deletions, attributes
 mod cors; // what a page of another origin may see
 mod data_daemon; // bodies in another process, and its failures
+mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
@@ -29,7 +31,10 @@ mod object_lock; // retention, legal hold, and what they forbid
 mod operations; // every row of the operations table: done, denied, refused, and its answer
 mod policy_model; // the policy evaluator against a second one
 mod post_object; // uploads from HTML forms
+mod power_cut; // what is left when the power goes, at every step of every write
 mod protocol; // raw sockets: HTTP itself
+mod races; // writes at the same moment
+mod random_model; // random histories against a model
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in

@@ -1,0 +1,362 @@
+//! Power cuts: every step that a write makes on the disk is written down, and then the disk is imagined as it
+//! may be after the power has gone between any two of them.
+//!
+//! What a sync has made durable is there. Of everything else an arbitrary part is: all of it, nothing, some
+//! steps and not others in whatever order, single sectors of a write; a name without its bytes, bytes without
+//! their name. From each such disk the store must open, hold exactly what was acknowledged (and the write that
+//! was under way wholly or not at all), and have nothing damaged. `S3PAIL_CUT_SEED` repeats the choices.
+
+use super::harness::{Folder, TestServer, file_config};
+use s3pail::check::check;
+use s3pail::check::report::Kind;
+use s3pail::config::Config;
+use s3pail::storage::fault::{DiskFaults, DiskStep};
+use s3pail::storage::file_meta::{FileMeta, FileMetaOptions};
+use s3pail::storage::inspect::RecordView;
+use s3pail::storage::{MetaStore, SyncMode, Visit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a disk writes wholly or not at all.
+const SECTOR_BYTES: usize = 512;
+/// Random disks for each moment, beside the two extreme ones; `S3PAIL_CUT_DISKS` asks for more.
+const RANDOM_DISKS: u64 = 1;
+
+/// A step as it was seen; paths are relative to the store's folder.
+#[derive(Clone, Debug)]
+enum Step {
+    MakeFolder(PathBuf),
+    Create(PathBuf),
+    Write(PathBuf, u64, Vec<u8>),
+    SetLength(PathBuf, u64),
+    SyncFile(PathBuf),
+    SyncFolder(PathBuf),
+    Remove(PathBuf),
+    /// A client has been told that its write is done.
+    Acknowledged,
+    /// Everything so far has been made durable on request.
+    Synced,
+}
+
+type Steps = Arc<Mutex<Vec<Step>>>;
+/// The records that clients can see.
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Writes down every step under `root`.
+fn watch(root: &Path) -> (Arc<DiskFaults>, Steps) {
+    let (faults, steps) = (Arc::new(DiskFaults::default()), Steps::default());
+    let (root, log) = (root.to_owned(), steps.clone());
+    faults.watch(move |step| {
+        let short = |path: &Path| path.strip_prefix(&root).expect("inside the store").to_owned();
+        log.lock().unwrap().push(match step {
+            DiskStep::MakeFolder(path) => Step::MakeFolder(short(path)),
+            DiskStep::Create(path) => Step::Create(short(path)),
+            DiskStep::Write(path, at, bytes) => Step::Write(short(path), at, bytes.to_vec()),
+            DiskStep::SetLength(path, length) => Step::SetLength(short(path), length),
+            DiskStep::SyncFile(path) => Step::SyncFile(short(path)),
+            DiskStep::SyncFolder(path) => Step::SyncFolder(short(path)),
+            DiskStep::Remove(path) => Step::Remove(short(path)),
+        });
+        Ok(())
+    });
+    (faults, steps)
+}
+
+/// Numbers that a seed decides (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// What becomes of the steps that no sync has made durable.
+#[derive(Clone, Copy, Debug)]
+enum Volatile {
+    Nothing,
+    Everything,
+    /// Each by itself: kept, lost, or in part.
+    Some,
+}
+
+/// The disk after the last of `steps`, made in `target` from what was there before the first.
+fn cut(before: &Path, steps: &[Step], volatile: Volatile, random: &mut Random, target: &Path) {
+    copy(before, target);
+    let mut lost: BTreeSet<PathBuf> = BTreeSet::new();
+    for (at, step) in steps.iter().enumerate() {
+        let later = &steps[at + 1..];
+        let keep = durable(step, later)
+            || match volatile {
+                Volatile::Nothing => false,
+                Volatile::Everything => true,
+                Volatile::Some => random.below(2) == 0,
+            };
+        match step {
+            Step::MakeFolder(path) | Step::Create(path) => {
+                // The first try at a file whose folder is still to be made fails.
+                let nameless = path.parent().is_some_and(|above| !target.join(above).is_dir());
+                if !keep || nameless {
+                    lost.insert(path.clone());
+                    continue;
+                }
+                lost.remove(path);
+                if matches!(step, Step::MakeFolder(_)) {
+                    fs::create_dir_all(target.join(path)).unwrap();
+                } else {
+                    fs::write(target.join(path), b"").unwrap();
+                }
+            }
+            Step::Remove(path) if keep => _ = fs::remove_file(target.join(path)),
+            Step::Write(path, offset, bytes) if !lost.contains(path) => {
+                let torn = !keep && matches!(volatile, Volatile::Some) && random.below(2) == 0;
+                if keep {
+                    write_at(&target.join(path), *offset, bytes);
+                } else if torn {
+                    write_sectors(&target.join(path), *offset, bytes, random);
+                }
+            }
+            Step::SetLength(path, length) if keep && !lost.contains(path) => {
+                OpenOptions::new().write(true).open(target.join(path)).unwrap().set_len(*length).unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+fn durable(step: &Step, later: &[Step]) -> bool {
+    let in_folder = |path: &Path| path.parent().map(Path::to_owned);
+    match step {
+        Step::MakeFolder(path) | Step::Create(path) | Step::Remove(path) => later
+            .iter()
+            .any(|it| matches!(it, Step::SyncFolder(folder) if Some(folder.clone()) == in_folder(path))),
+        Step::Write(path, ..) | Step::SetLength(path, _) => {
+            later.iter().any(|it| matches!(it, Step::SyncFile(synced) if synced == path))
+        }
+        _ => true,
+    }
+}
+
+fn write_at(path: &Path, offset: u64, bytes: &[u8]) {
+    // A file whose removal was kept and whose creation was not is not there.
+    let Ok(mut file) = OpenOptions::new().write(true).open(path) else { return };
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+fn write_sectors(path: &Path, offset: u64, bytes: &[u8], random: &mut Random) {
+    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+        if random.below(2) == 0 {
+            write_at(path, offset + (number * SECTOR_BYTES) as u64, sector);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => _ = fs::copy(entry.path(), target).unwrap(),
+        }
+    }
+}
+
+fn state(meta: &dyn MetaStore) -> State {
+    let mut state = State::new();
+    let visit = &mut |key: &[u8], value: &[u8]| {
+        if [b"b/", b"o/", b"p/", b"u/", b"v/"].iter().any(|family| key.starts_with(*family)) {
+            state.insert(key.to_vec(), value.to_vec());
+        }
+        Visit::Next
+    };
+    meta.scan(b"".as_slice()..b"\xff".as_slice(), visit).unwrap();
+    state
+}
+
+/// A folder in memory where the system has one, because thousands of disks are made.
+fn scratch() -> Folder {
+    let folder = Folder::new();
+    let shared = Path::new("/dev/shm");
+    let path = shared.join(folder.0.file_name().unwrap());
+    if shared.is_dir() && fs::create_dir_all(&path).is_ok() { Folder(path) } else { folder }
+}
+
+fn config(folder: &Folder, sync: SyncMode) -> Config {
+    Config { sync, part_bytes_min: 0, ..file_config(folder) }
+}
+
+/// What happened: the disk before, the steps, and the states that clients were told of.
+struct History {
+    before: Folder,
+    steps: Vec<Step>,
+    /// One more than acknowledgements.
+    states: Vec<State>,
+}
+
+/// Every kind of write, one after the other, each acknowledged before the next.
+fn history(sync: SyncMode) -> History {
+    let folder = scratch();
+    let first = TestServer::start("file", config(&folder, sync), Some(folder));
+    first.bucket("plain");
+    first.bucket("versioned");
+    first.put("/plain/old", &[7; 50_000]).expect(200);
+    first.put("/plain/small", b"small").expect(200);
+    let folder = first.stop();
+    let before = scratch();
+    copy(&folder.0, &before.0);
+
+    let (faults, steps) = watch(&folder.0);
+    let server = TestServer::watched(config(&folder, sync), folder, &faults);
+    let mut states = vec![state(server.service().meta.as_ref())];
+    let mut acknowledge = |synced: bool| {
+        states.push(state(server.service().meta.as_ref()));
+        steps.lock().unwrap().push(Step::Acknowledged);
+        if synced {
+            server.service().meta.sync().unwrap();
+            steps.lock().unwrap().push(Step::Synced);
+        }
+    };
+    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    server.put("/versioned?versioning", enabled).expect(200);
+    acknowledge(false);
+    for (path, length) in [
+        ("/plain/new", 20_000),
+        ("/plain/old", 300_000),
+        ("/plain/small", 10),
+        ("/versioned/k", 17_000),
+        ("/versioned/k", 9),
+    ] {
+        server.put(path, &vec![length as u8; length]).expect(200);
+        acknowledge(length == 300_000);
+    }
+    server.send("PUT", "/plain/copy", &[("x-amz-copy-source", "/plain/old")], b"").expect(200);
+    acknowledge(false);
+    let id = server.post("/plain/parts?uploads", b"").expect(200).element("UploadId").unwrap();
+    acknowledge(true);
+    let mut list = String::new();
+    for number in 1..=2_u8 {
+        let target = format!("/plain/parts?partNumber={number}&uploadId={id}");
+        let reply = server.put(&target, &vec![number; 18_000]).expect(200);
+        acknowledge(false);
+        let etag = reply.header("etag").unwrap();
+        list += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+    }
+    let list = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
+    server.post(&format!("/plain/parts?uploadId={id}"), list.as_bytes()).expect(200);
+    acknowledge(false);
+    for path in ["/plain/old", "/plain/small", "/versioned/k"] {
+        server.delete(path).expect(204);
+        acknowledge(path == "/plain/small");
+    }
+    let tags = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
+    server.put("/plain/copy?tagging", tags).expect(200);
+    acknowledge(false);
+    // The end in order is steps as well.
+    server.stop();
+    let steps = std::mem::take(&mut *steps.lock().unwrap());
+    History { before, steps, states }
+}
+
+/// The states that a disk may show after `steps`, if what is lost may go back to the last sync.
+fn allowed<'h>(history: &'h History, steps: &[Step], sync: SyncMode) -> &'h [State] {
+    let told = |steps: &[Step]| steps.iter().filter(|it| matches!(it, Step::Acknowledged)).count();
+    let last_sync = steps.iter().rposition(|it| matches!(it, Step::Synced)).unwrap_or(0);
+    let newest = (told(steps) + 1).min(history.states.len() - 1);
+    let oldest = if sync == SyncMode::Strict { told(steps) } else { told(&steps[..last_sync]) };
+    &history.states[oldest..=newest]
+}
+
+fn verify(folder: &Folder, allowed: &[State], sync: SyncMode, what: &str) {
+    if sync != SyncMode::Strict {
+        // The next boot ignores what the journal has unsynced; this machine has not been booted since.
+        fs::write(folder.0.join("metadata/s3pail.journal"), b"").unwrap();
+    }
+    let report = check(&config(folder, sync), false).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let only_orphans = report.findings.iter().all(|it| it.kind == Kind::OrphanBody);
+    assert!(only_orphans, "{what}: {}", report.to_text());
+    let view = RecordView::open(&folder.0.join("metadata")).unwrap();
+    assert!(allowed.contains(&state(&view)), "{what}: neither what was acknowledged nor what was under way");
+}
+
+/// Recovers for real, and cuts the power once more at a random step of that.
+fn verify_recovery(folder: &Folder, allowed: &[State], sync: SyncMode, random: &mut Random, what: &str) {
+    let (before, again) = (scratch(), scratch());
+    copy(&folder.0, &before.0);
+    let (faults, steps) = watch(&folder.0);
+    let mut options = FileMetaOptions::new(sync);
+    options.faults = Some(faults);
+    let meta = FileMeta::open(&folder.0.join("metadata"), options).unwrap();
+    assert!(allowed.contains(&state(&meta)), "{what}: the recovery made another state");
+    drop(meta);
+    let steps = steps.lock().unwrap();
+    let end = random.below(steps.len() as u64 + 1) as usize;
+    cut(&before.0, &steps[..end], Volatile::Some, random, &again.0);
+    verify(&again, allowed, sync, &format!("{what}, and again after step {end} of the recovery"));
+}
+
+fn cut_everywhere(sync: SyncMode) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = std::env::var("S3PAIL_CUT_SEED").map_or(now, |text| text.parse().expect("a number"));
+    let random_disks =
+        std::env::var("S3PAIL_CUT_DISKS").map_or(RANDOM_DISKS, |text| text.parse().expect("a number"));
+    let history = history(sync);
+    let count = history.steps.len();
+    eprintln!("{}: a cut after each of {count} steps, S3PAIL_CUT_SEED={seed}", sync.as_str());
+    assert!(count > 60, "the watch sees hardly anything");
+    for end in 0..=count {
+        let steps = &history.steps[..end];
+        let allowed = allowed(&history, steps, sync);
+        let disks = [Volatile::Nothing, Volatile::Everything].into_iter();
+        for (number, volatile) in disks.chain((0..random_disks).map(|_| Volatile::Some)).enumerate() {
+            let mut random = Random((seed ^ (end as u64) << 8 ^ number as u64) | 1);
+            let folder = scratch();
+            cut(&history.before.0, steps, volatile, &mut random, &folder.0);
+            let last = steps.last().map(|step| format!("{step:?}").chars().take(80).collect::<String>());
+            let what = format!("after step {end} ({last:?}), disk {number} ({volatile:?}), seed {seed}");
+            verify(&folder, allowed, sync, &what);
+            if matches!(volatile, Volatile::Some) {
+                verify_recovery(&folder, allowed, sync, &mut random, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn strict_holds_what_it_acknowledged_wherever_the_power_goes() {
+    cut_everywhere(SyncMode::Strict);
+}
+
+#[test]
+fn relaxed_holds_a_state_no_older_than_the_last_sync_wherever_the_power_goes() {
+    cut_everywhere(SyncMode::Relaxed);
+}
+
+/// A folder of bodies whose own name was never synced (the process that made it was killed, or another
+/// thread is about to sync it) does not hold a durable body.
+#[test]
+fn a_body_is_durable_only_when_the_name_of_its_folder_is() {
+    use s3pail::storage::file_blobs::FileBlobs;
+    use s3pail::storage::{BlobHint, BlobStore};
+    for sync in [SyncMode::Strict, SyncMode::Relaxed] {
+        let folder = scratch();
+        drop(FileBlobs::open(&folder.0, sync).unwrap());
+        (0..=255).for_each(|name| fs::create_dir(folder.0.join(format!("blobs/{name:02x}"))).unwrap());
+        let (faults, steps) = watch(&folder.0);
+        let blobs = FileBlobs::open_watched(&folder.0, sync, Some(faults)).unwrap();
+        let hint = BlobHint { bucket: "b", key: "k", owner: "o", length: None };
+        blobs.write(&mut b"body".as_slice(), &hint).unwrap();
+        blobs.sync().unwrap();
+        let steps = steps.lock().unwrap();
+        let synced = |it: &Step| matches!(it, Step::SyncFolder(path) if path == Path::new("blobs"));
+        assert!(steps.iter().any(synced), "{}: {steps:?}", sync.as_str());
+    }
+}
