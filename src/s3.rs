@@ -22,9 +22,10 @@ use crate::ops::{
     unbuilt, website_serving,
 };
 use std::cell::Cell;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// The name in the `Server` header. Without a version, which would only help an attacker.
@@ -269,7 +270,8 @@ impl S3 {
             (false, _) => Level::Info,
         };
         let access = self.access_record(response, &head, &id, &facts, started);
-        if !self.log.enabled(level) && access.is_none() {
+        let broken = note_break(response);
+        if !self.log.enabled(level) && access.is_none() && broken.is_none() {
             return;
         }
         let (log, service) = (self.log.clone(), self.service.clone());
@@ -280,6 +282,10 @@ impl S3 {
                 record.total_ms = Some(millis(started));
                 service.access_log.write(bucket, &record);
             }
+            // A body that could not be read to its end is the server's failure, whatever the head said.
+            let broken = broken.as_ref().and_then(|broken| broken.get());
+            let level = if broken.is_some() { Level::Error } else { level };
+            let cause = broken.or(facts.cause.as_ref());
             let client = head.peer.map(|peer| peer.ip().to_string());
             let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             log.write(
@@ -300,7 +306,7 @@ impl S3 {
                     ("bytesSent", sent.body_bytes.into()),
                     ("complete", sent.complete.into()),
                     ("elapsed_us", elapsed.into()),
-                    ("cause", facts.cause.as_ref().into()),
+                    ("cause", cause.into()),
                 ],
             );
         }));
@@ -349,6 +355,29 @@ impl Handler for S3 {
         ];
         self.log.write(Level::Info, "refused", &fields);
         self.finish(response, &id)
+    }
+}
+
+/// Makes the reader of a streamed body write down why it failed, if it does.
+fn note_break(response: &mut Response) -> Option<Arc<OnceLock<String>>> {
+    let ResponseBody::Stream { reader, .. } = &mut response.body else { return None };
+    let broken = Arc::new(OnceLock::new());
+    let inner = std::mem::replace(reader, Box::new(std::io::empty()));
+    *reader = Box::new(Noting { inner, broken: broken.clone() });
+    Some(broken)
+}
+
+/// Writes down the first failure of a reader.
+struct Noting {
+    inner: Box<dyn Read + Send>,
+    broken: Arc<OnceLock<String>>,
+}
+
+impl Read for Noting {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.inner.read(out).inspect_err(|error| {
+            self.broken.get_or_init(|| error.to_string());
+        })
     }
 }
 

@@ -56,6 +56,7 @@ impl Config {
             metadata_path: folder.join(path(&raw, Id::MetadataPath)?.unwrap_or("localMetadata")),
             sync: sync_mode(&raw)?,
             workers: raw.number(Id::Workers)?.map_or_else(default_workers, |workers| workers as usize),
+            memory_bytes: raw.number(Id::MemoryBytes)?.unwrap_or(u64::MAX),
             published_keys: accounts::has_published_key(&accounts, &published),
             accounts,
             rest_endpoints: rest_endpoints(&raw, &locations)?,

@@ -27,6 +27,7 @@ pub mod memory;
 mod overlay;
 pub mod recent;
 pub mod remote;
+pub mod room;
 pub mod s3_upstream;
 pub mod shared_folder;
 pub mod sproxyd;
@@ -209,6 +210,14 @@ pub trait BlobStore: Send + Sync {
         0
     }
 
+    /// Whether there is room for new bodies. Asked before a body is read; those that make room do not ask.
+    ///
+    /// # Errors
+    /// `Full` below the low-water mark of the device, `ReadOnly` when the store takes no more writes.
+    fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether writes would succeed now.
     fn health(&self) -> Health;
 
@@ -342,6 +351,14 @@ pub trait MetaStore: Send + Sync {
 
     /// Applies a batch.
     fn commit(&self, batch: Batch) -> Result<Outcome>;
+
+    /// Whether there is room for the records of new objects; see [`BlobStore::check_room`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether writes would succeed now.
     fn health(&self) -> Health;
