@@ -157,6 +157,7 @@ struct Inner {
     headers: Vec<(&'static str, String)>,
     cause: Option<String>,
     close: bool,
+    in_doubt: bool,
 }
 
 /// What every operation returns.
@@ -177,6 +178,7 @@ impl Error {
             headers: Vec::new(),
             cause: None,
             close: false,
+            in_doubt: false,
         }))
     }
 
@@ -214,6 +216,17 @@ impl Error {
     pub fn close(mut self) -> Error {
         self.0.close = true;
         self
+    }
+
+    /// Says that what the request wanted may have happened all the same.
+    pub fn in_doubt(mut self) -> Error {
+        self.0.in_doubt = true;
+        self
+    }
+
+    /// Whether what the request wanted may have happened, so that nothing of it may be taken back.
+    pub fn is_in_doubt(&self) -> bool {
+        self.0.in_doubt
     }
 
     /// The catalogue row.

@@ -15,7 +15,7 @@ use crate::model::{codec, keys};
 use crate::storage::file_blobs::FileBlobs;
 use crate::storage::sweep::{Swept, sweep_orphans};
 use crate::storage::{
-    Batch, BlobHint, BlobId, BlobStore, MetaStore, Result, StorageError, Visit, WriteError,
+    Batch, BlobHint, BlobId, BlobStore, MetaStore, Outcome, Result, StorageError, Visit, WriteError,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +103,14 @@ enum Pairing {
     New,
 }
 
+/// Makes sure that the bodies of a folder are those of records in another process.
+///
+/// # Errors
+/// `Unavailable` when they are not, and what the stores say.
+pub fn check_pair(meta: &dyn MetaStore, blobs: &FileBlobs) -> Result<()> {
+    pair(meta, blobs).map(|_| ())
+}
+
 /// Finds or makes the pair.
 ///
 /// # Errors
@@ -129,9 +137,15 @@ fn pair(meta: &dyn MetaStore, blobs: &FileBlobs) -> Result<Pairing> {
         WriteError::Body(error) => StorageError::Io(error),
     })?;
     let mut batch = Batch::new();
+    batch.expect(keys::PAIRED_BODY, None);
     batch.put(keys::PAIRED_BODY, written.id.0.into_bytes());
-    meta.commit(batch)?;
-    Ok(Pairing::New)
+    match meta.commit(batch)? {
+        Outcome::Committed => Ok(Pairing::New),
+        Outcome::Conflict => {
+            let message = "the records have become those of another folder of bodies at this moment";
+            Err(StorageError::Unavailable(message.to_owned()))
+        }
+    }
 }
 
 /// What the body of a pair says to whoever looks into it.

@@ -2,9 +2,8 @@
 //!
 //! The binary of the same name is one user of this library. Modules in suggested reading order:
 //! [`server`] (the life of a server), [`s3`] (what a request goes through), [`ops`] (the table of S3
-//! operations and the operations themselves), [`check`] (whether a store is sound), [`lifecycle`] (what
-//! happens to objects by age), [`access_log`], [`notifications`], [`statistics`] (and [`redis`], where they
-//! go), [`auth`] (signatures and accounts), [`model`] (names
+//! operations and the operations themselves), [`check`] (whether a store is sound), [`lifecycle`] (what happens to objects by age), [`access_log`],
+//! [`notifications`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
 //! folder that knows sockets), [`crypto`] (server-side encryption), [`damage`] (bit rot, counted), [`daemon`] (a store served to
 //! other processes), [`config`], [`error`], [`codec`].
@@ -21,6 +20,7 @@ pub mod error;
 pub mod healthcheck;
 pub mod housekeeping;
 pub mod http;
+pub mod leftovers;
 pub mod lifecycle;
 pub mod log;
 pub mod model;
@@ -30,6 +30,7 @@ pub mod redis;
 pub mod restores;
 pub mod s3;
 pub mod server;
+pub mod sharing;
 pub mod signals;
 pub mod statistics;
 pub mod storage;

@@ -24,6 +24,7 @@ use crate::ops::object_put::{NewVersion, commit_version_with, read_current};
 use crate::ops::service::{Bucket, COMMIT_TRIES_MAX, Service, request_id, store_error};
 use crate::ops::{Operation, Scope, multipart, object_delete, object_put};
 use crate::restores;
+use crate::sharing::Lease;
 use crate::storage::{Batch, Outcome, Visit};
 use crate::transition::Moved;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
@@ -166,6 +167,9 @@ impl Drop for Runner {
 
 fn walk_until_stopped(service: &Service, log: &Log, stopped: &Receiver<()>) {
     let pause = Duration::from_millis(service.config.lifecycle_day_ms / WALKS_PER_DAY).max(PAUSE_MIN);
+    // Where records are shared, one front end walks for all. Should two do so, because a walk took longer
+    // than a lease, each action is still done once: it is decided inside its commit.
+    let mut lease = Lease::new(service.meta.clone(), "lifecycle", service.config.shares_records());
     let mut next_walk = Instant::now() + pause.min(FIRST_WALK_MAX);
     loop {
         let wait = next_walk.saturating_duration_since(Instant::now()).min(until_restore(service, log));
@@ -175,6 +179,10 @@ fn walk_until_stopped(service: &Service, log: &Log, stopped: &Receiver<()>) {
             default(wait) => {}
         }
         if Instant::now() < next_walk {
+            continue;
+        }
+        next_walk = Instant::now() + pause;
+        if !lease.hold().unwrap_or(false) {
             continue;
         }
         let report = walk(service, &Pace::Background(stopped));

@@ -19,6 +19,7 @@ use crate::model::object::ObjectHead;
 use crate::model::{ObjectKey, SortedId};
 use crate::ops::Context;
 use crate::ops::service::{Bucket, Service};
+use crate::sharing::Lease;
 use crate::storage::{Batch, StorageError, Visit};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// How long the thread sleeps when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// The same where records are shared: events of other front ends wake nobody here.
+const IDLE_SHARED: Duration = Duration::from_secs(1);
+
+/// How often waiting events are counted anew where other front ends add and send them too.
+const COUNT_PAUSE: Duration = Duration::from_secs(60);
 
 /// What happened, by the operation that did it: the name of the event, without the leading `s3:`.
 pub fn event_of(operation: &str, delete_marker: bool) -> Option<&'static str> {
@@ -305,14 +312,7 @@ impl Runner {
     /// # Errors
     /// When the store cannot be read, or the system has no thread to give.
     pub fn start(service: Arc<Service>, log: Arc<Log>) -> Result<Runner, String> {
-        let mut waiting = 0;
-        let range = keys::all_events();
-        let counted = service.meta.scan(&range.start..&range.end, &mut |_, _| {
-            waiting += 1;
-            Visit::Next
-        });
-        counted.map_err(|error| error.to_string())?;
-        service.notifications.waiting.store(waiting, Ordering::Relaxed);
+        count_waiting(&service).map_err(|error| error.to_string())?;
         let (stop, stopped) = bounded(0);
         let run = move || Sending::new(service, log).run(&stopped);
         let thread = std::thread::Builder::new().name("notifications".into()).spawn(run);
@@ -331,6 +331,17 @@ impl Drop for Runner {
     }
 }
 
+fn count_waiting(service: &Service) -> Result<(), StorageError> {
+    let mut waiting = 0;
+    let range = keys::all_events();
+    service.meta.scan(&range.start..&range.end, &mut |_, _| {
+        waiting += 1;
+        Visit::Next
+    })?;
+    service.notifications.waiting.store(waiting, Ordering::Relaxed);
+    Ok(())
+}
+
 /// A waiting event: the key of its record, and the record.
 type Waiting = (Vec<u8>, Vec<u8>);
 
@@ -345,6 +356,9 @@ struct Sending {
     log: Arc<Log>,
     agent: ureq::Agent,
     trouble: HashMap<String, Trouble>,
+    /// Where records are shared, one front end sends for all.
+    lease: Lease,
+    counted: Instant,
 }
 
 impl Sending {
@@ -355,7 +369,9 @@ impl Sending {
             .max_redirects(0)
             .http_status_as_error(false)
             .build();
-        Sending { service, log, agent: settings.into(), trouble: HashMap::new() }
+        let lease = Lease::new(service.meta.clone(), "notifications", service.config.shares_records());
+        let (trouble, counted) = (HashMap::new(), Instant::now());
+        Sending { service, log, agent: settings.into(), trouble, lease, counted }
     }
 
     fn run(mut self, stopped: &Receiver<()>) {
@@ -376,7 +392,18 @@ impl Sending {
 
     /// Sends what can be sent; how long until something can be tried again.
     fn round(&mut self, stopped: &Receiver<()>) -> Result<Duration, StorageError> {
-        for arn in self.targets()? {
+        let shared = self.service.config.shares_records();
+        if shared && self.counted.elapsed() > COUNT_PAUSE {
+            count_waiting(&self.service)?;
+            self.counted = Instant::now();
+        }
+        let idle = if shared { IDLE_SHARED } else { IDLE };
+        let targets = self.targets()?;
+        if targets.is_empty() {
+            self.lease.release();
+            return Ok(idle);
+        }
+        for arn in targets {
             if self.trouble.get(&arn).is_some_and(|trouble| trouble.until > Instant::now()) {
                 continue;
             }
@@ -385,21 +412,26 @@ impl Sending {
             }
         }
         let now = Instant::now();
-        Ok(self.trouble.values().map(|it| it.until.saturating_duration_since(now)).min().unwrap_or(IDLE))
+        let pauses = self.trouble.values().map(|it| it.until.saturating_duration_since(now));
+        Ok(pauses.min().unwrap_or(idle).min(idle))
     }
 
     /// The targets for which something waits.
     fn targets(&self) -> Result<Vec<String>, StorageError> {
         let range = keys::all_events();
         let mut targets = Vec::new();
-        self.service.meta.scan(&range.start..&range.end, &mut |key, _| match keys::event_target(key) {
-            Some(arn) => {
-                let behind = keys::events(arn).end;
-                targets.push(arn.to_owned());
-                Visit::Seek(behind)
-            }
-            None => Visit::Next,
-        })?;
+        self.service.meta.scan_few(
+            &range.start..&range.end,
+            1,
+            &mut |key, _| match keys::event_target(key) {
+                Some(arn) => {
+                    let behind = keys::events(arn).end;
+                    targets.push(arn.to_owned());
+                    Visit::Seek(behind)
+                }
+                None => Visit::Next,
+            },
+        )?;
         Ok(targets)
     }
 
@@ -407,6 +439,10 @@ impl Sending {
     /// stop.
     fn send_all(&mut self, arn: &str, stopped: &Receiver<()>) -> Result<bool, StorageError> {
         loop {
+            // Before they are read: what is read while another one sends may have been sent.
+            if !self.lease.hold()? {
+                return Ok(false);
+            }
             let page = self.page(arn)?;
             if page.is_empty() {
                 self.trouble.remove(arn);
@@ -414,6 +450,10 @@ impl Sending {
             }
             for (key, stored) in page {
                 if !matches!(stopped.try_recv(), Err(crossbeam_channel::TryRecvError::Empty)) {
+                    return Ok(false);
+                }
+                // Asked before each one: it may have become another's while this one waited for its target.
+                if !self.lease.hold()? {
                     return Ok(false);
                 }
                 if let Err(cause) = self.send(arn, &stored) {
@@ -428,7 +468,7 @@ impl Sending {
     fn page(&self, arn: &str) -> Result<Vec<Waiting>, StorageError> {
         let range = keys::events(arn);
         let mut page = Vec::new();
-        self.service.meta.scan(&range.start..&range.end, &mut |key, value| {
+        self.service.meta.scan_few(&range.start..&range.end, PAGE_EVENTS_MAX, &mut |key, value| {
             page.push((key.to_vec(), value.to_vec()));
             if page.len() < PAGE_EVENTS_MAX { Visit::Next } else { Visit::Stop }
         })?;

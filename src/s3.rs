@@ -330,7 +330,8 @@ impl Handler for S3 {
             error_response(&error, head.method, &head.path, &id)
         });
         let mut response = self.finish(response, &id);
-        cors::decorate(&self.service, facts.bucket.as_deref(), head.method, &head.headers, &mut response);
+        let found = (facts.bucket.as_deref(), facts.source.as_deref());
+        cors::decorate(&self.service, found, head.method, &head.headers, &mut response);
         self.count(&facts, response.status);
         self.log_when_sent(&mut response, head, id, facts, started);
         response

@@ -71,7 +71,8 @@ impl Server {
         log: Arc<Log>,
     ) -> Result<Server, String> {
         let workers = config.workers;
-        let sweep = stores.sweep_after_crash(&log)?;
+        stores.check_remote_records(&config)?;
+        let sweep = stores.sweep_after_crash(&config, &log)?;
         let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
@@ -133,6 +134,10 @@ impl Server {
         }
         let swept = self.sweep.is_none_or(Sweep::end);
         let Service { meta, blobs, .. } = self.service.as_ref();
+        if self.service.config.metadata_client.is_some() {
+            // The daemon keeps its own promises, and may have been stopped before.
+            return blobs.sync().map_err(|error| format!("the last sync failed: {error}"));
+        }
         let marked = if drained && swept { housekeeping::mark_clean(meta.as_ref()) } else { Ok(()) };
         let synced = blobs.sync().and(marked).and_then(|()| meta.sync());
         synced.map_err(|error| format!("the last sync failed: {error}"))

@@ -6,22 +6,23 @@
 //! other one is a client of its own. Where a data daemon elsewhere is configured, it takes the place of the
 //! folder: it has the bodies of all locations of type `file`.
 
-use crate::config::{Backend, Config, Location};
+use crate::config::{Backend, Config, Location, Remote};
 use crate::crypto::keyring::Keyring;
 use crate::housekeeping::{self, Sweep};
+use crate::leftovers::{Leftovers, Queues};
 use crate::log::Log;
-use crate::model::keys;
 use crate::model::object::Piece;
-use crate::ops::service::{Service, unreserve};
+use crate::ops::service::Service;
+use crate::sharing::{self, KeyClaims};
 use crate::storage::data_client::{self, DataClient};
 use crate::storage::fault::DiskFaults;
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
+use crate::storage::remote_meta::{self, RemoteMeta};
 use crate::storage::s3_upstream::{self, S3Blobs};
 use crate::storage::shared_folder::SharedFolder;
 use crate::storage::sproxyd::{self, SproxydBlobs};
-use crate::storage::sweep::DeleteQueue;
-use crate::storage::{BlobStore, MetaStore, Outcome, StorageError, Visit};
+use crate::storage::{BlobStore, MetaStore};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -65,18 +66,10 @@ impl Stores {
                 folder.insert(Arc::new(files)).clone()
             }
         };
-        let meta: Arc<dyn MetaStore> = match config.metadata {
-            Backend::Memory => Arc::new(MemoryMeta::new(budget)),
-            _ => {
-                let options = FileMetaOptions {
-                    blobs: Some(blobs.clone()),
-                    faults,
-                    ..FileMetaOptions::new(config.sync)
-                };
-                let records = FileMeta::open(&config.metadata_path, options)
-                    .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?;
-                Arc::new(records)
-            }
+        let meta: Arc<dyn MetaStore> = match (&config.metadata_client, config.metadata) {
+            (Some(remote), _) => Arc::new(RemoteMeta::new(&authority(remote), remote_meta::DEADLINES)),
+            (None, Backend::Memory) => Arc::new(MemoryMeta::new(budget)),
+            (None, _) => open_records(config, Some(blobs.clone()), faults)?,
         };
         let locations = match config.data {
             Backend::Memory => HashMap::new(),
@@ -87,6 +80,25 @@ impl Stores {
         Ok(Stores { meta, blobs, folder, locations })
     }
 
+    /// Makes sure that records in another process can be had, and that the bodies in this one's folder are
+    /// theirs.
+    ///
+    /// # Errors
+    /// A sentence that says which daemon does not answer, or which folder is not the records'.
+    pub fn check_remote_records(&self, config: &Config) -> Result<(), String> {
+        let Some(remote) = &config.metadata_client else { return Ok(()) };
+        sharing::wait_for(self.meta.as_ref(), sharing::DAEMON_WAIT_MAX).map_err(|why| {
+            format!("metadataClient: no metadata daemon serves at {}: {why}", authority(remote))
+        })?;
+        let Some(folder) = &self.folder else { return Ok(()) };
+        housekeeping::check_pair(self.meta.as_ref(), folder.own()).map_err(|error| {
+            format!(
+                "{}: {error}; front ends that share a metadata daemon must share a data daemon too",
+                config.data_path.display()
+            )
+        })
+    }
+
     /// The folder of bodies, where there is one.
     pub fn folder(&self) -> Option<&Arc<SharedFolder>> {
         self.folder.as_ref()
@@ -94,9 +106,15 @@ impl Stores {
 
     /// Starts the sweep, unless the last run ended in order or there is nothing that outlives a run.
     ///
+    /// Records in another process are changed by others meanwhile, and no scan of them shows one state, so
+    /// nothing is swept by them.
+    ///
     /// # Errors
     /// A sentence that says what failed.
-    pub fn sweep_after_crash(&self, log: &Arc<Log>) -> Result<Option<Sweep>, String> {
+    pub fn sweep_after_crash(&self, config: &Config, log: &Arc<Log>) -> Result<Option<Sweep>, String> {
+        if config.metadata_client.is_some() {
+            return Ok(None);
+        }
         let clean = housekeeping::take_clean_mark(self.meta.as_ref())
             .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
         let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
@@ -109,10 +127,14 @@ impl Stores {
     /// # Errors
     /// A sentence that says what failed.
     pub fn into_service(self, config: Config) -> Result<Service, String> {
-        let discard = self.start_deleting()?;
+        let discard = self.start_deleting(config.shares_records())?;
+        let meta = self.meta.clone();
         let mut service = Service::new(config, self.meta, self.blobs, discard);
         if service.config.metadata != Backend::Memory {
             service.keyring = Keyring::open(&service.config.metadata_path)?;
+            if service.config.shares_records() {
+                service.keyring = service.keyring.shared(Box::new(KeyClaims(meta)))?;
+            }
         }
         service.locations = self.locations;
         Ok(service)
@@ -123,20 +145,41 @@ impl Stores {
     ///
     /// # Errors
     /// A sentence that says what failed.
-    fn start_deleting(&self) -> Result<Box<dyn Fn(Piece) + Send + Sync>, String> {
+    fn start_deleting(&self, shared: bool) -> Result<Box<dyn Fn(Piece) + Send + Sync>, String> {
         let mut queues = Queues::default();
         let failed = |error| format!("cannot start the deleting thread: {error}");
         for (name, blobs) in std::iter::once(("", &self.blobs)).chain(each(&self.locations)) {
             queues.add(name, blobs, &self.meta).map_err(failed)?;
         }
-        feed_leftovers(self.meta.as_ref(), &queues)
-            .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
+        let queues = Arc::new(queues);
+        let leftovers = Leftovers::start(self.meta.clone(), queues.clone(), shared)?;
         Ok(Box::new(move |piece: Piece| {
-            if let Some(queue) = queues.of(&piece.location) {
-                let record_key = keys::garbage(&piece.location, &piece.id);
-                queue.push(piece.id, record_key);
-            }
+            let _runs_as_long_as_this = &leftovers;
+            queues.push(piece);
         }))
+    }
+}
+
+/// Opens the folder of records.
+///
+/// # Errors
+/// A sentence that says what cannot be opened, and why.
+pub fn open_records(
+    config: &Config,
+    blobs: Option<Arc<dyn BlobStore>>,
+    faults: Option<Arc<DiskFaults>>,
+) -> Result<Arc<dyn MetaStore>, String> {
+    let options = FileMetaOptions { blobs, faults, ..FileMetaOptions::new(config.sync) };
+    let records = FileMeta::open(&config.metadata_path, options)
+        .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?;
+    Ok(Arc::new(records))
+}
+
+/// `host:port` as it stands in a URL.
+fn authority(remote: &Remote) -> String {
+    match remote.host.contains(':') && !remote.host.starts_with('[') {
+        true => format!("[{}]:{}", remote.host, remote.port),
+        false => format!("{}:{}", remote.host, remote.port),
     }
 }
 
@@ -173,58 +216,4 @@ fn open_locations(
         Ok((name.clone(), store))
     };
     config.locations.iter().map(open).collect()
-}
-
-/// One deleting thread for each store, and which location has which.
-#[derive(Default)]
-struct Queues {
-    queues: Vec<(Arc<dyn BlobStore>, DeleteQueue)>,
-    by_location: HashMap<String, usize>,
-}
-
-impl Queues {
-    fn add(
-        &mut self,
-        name: &str,
-        blobs: &Arc<dyn BlobStore>,
-        meta: &Arc<dyn MetaStore>,
-    ) -> Result<(), StorageError> {
-        let index = match self.queues.iter().position(|(known, _)| Arc::ptr_eq(known, blobs)) {
-            Some(index) => index,
-            None => {
-                self.queues.push((blobs.clone(), DeleteQueue::start(blobs.clone(), meta.clone())?));
-                self.queues.len() - 1
-            }
-        };
-        self.by_location.insert(name.to_owned(), index);
-        Ok(())
-    }
-
-    fn of(&self, location: &str) -> Option<&DeleteQueue> {
-        self.by_location.get(location).map(|index| &self.queues[*index].1)
-    }
-}
-
-/// Hands what an earlier run left on the to-delete list to the deleting threads, a page at a time.
-/// Bodies of a location that is not configured any more stay on the list.
-fn feed_leftovers(meta: &dyn MetaStore, queues: &Queues) -> Result<(), StorageError> {
-    const PAGE: usize = 1_000;
-    let range = keys::all_garbage();
-    let mut start = range.start.clone();
-    loop {
-        let mut page: Vec<(Vec<u8>, bool)> = Vec::new();
-        meta.scan(&start..&range.end, &mut |key, value| {
-            page.push((key.to_vec(), value == keys::RESERVED));
-            if page.len() < PAGE { Visit::Next } else { Visit::Stop }
-        })?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        start = [last.as_slice(), b"\0"].concat();
-        for (key, reserved) in page {
-            let Some((location, id)) = keys::split_garbage(&key) else { continue };
-            let Some(queue) = queues.of(&location) else { continue };
-            if !reserved || unreserve(meta, key.clone())? == Outcome::Committed {
-                queue.push(id, key);
-            }
-        }
-    }
 }

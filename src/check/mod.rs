@@ -6,9 +6,9 @@
 //! anything is put right; see [`repair`].
 
 use crate::config::{Backend, Config};
-use crate::storage::file_blobs::FileBlobs;
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::inspect::RecordView;
+use crate::storage::shared_folder::SharedFolder;
 use crate::storage::{MetaStore, StorageError};
 use progress::Progress;
 use report::{Kind, Report};
@@ -41,14 +41,14 @@ pub struct Options {
 struct Stores<'s> {
     meta: &'s dyn MetaStore,
     /// The folder of bodies, where this configuration has one.
-    blobs: Option<&'s FileBlobs>,
+    blobs: Option<&'s SharedFolder>,
     /// The locations whose bodies are in that folder.
     locations: HashSet<String>,
 }
 
 impl Stores<'_> {
     /// The folder that has the bodies of a location, if they are in one.
-    fn folder_of(&self, location: &str) -> Option<&FileBlobs> {
+    fn folder_of(&self, location: &str) -> Option<&SharedFolder> {
         self.blobs.filter(|_| location.is_empty() || self.locations.contains(location))
     }
 }
@@ -63,7 +63,7 @@ pub fn check(config: &Config, repair: bool) -> Result<Report, String> {
     }
     let failed = |error: StorageError| error.to_string();
     let blobs = match config.stores_body_files() {
-        true => Some(FileBlobs::open_existing(&config.data_path).map_err(failed)?),
+        true => Some(SharedFolder::open_existing(&config.data_path).map_err(failed)?),
         false => None,
     };
     let mut report = Report::default();

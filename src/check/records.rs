@@ -87,6 +87,7 @@ impl<'w, 's> Walk<'w, 's> {
             Some((b"n/", _)) => self.event(key),
             Some((b"o/", rest)) => self.object(rest, value),
             Some((b"p/", rest)) => self.part(rest, value),
+            Some((b"r/", _)) => keys::restore_of(key).map(drop),
             Some((b"s/", _)) => self.state(key, value),
             Some((b"u/", rest)) => self.upload(rest, value),
             Some((b"v/", rest)) => self.version(rest, value),
@@ -116,8 +117,8 @@ impl<'w, 's> Walk<'w, 's> {
     fn garbage(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         keys::split_garbage(key)?;
         match value {
-            keys::RESERVED => self.report.reserved += 1,
             b"" => self.report.deletes_waiting += 1,
+            _ if keys::reserved_at(value).is_some() => self.report.reserved += 1,
             _ => self.unclear(&shown(key), "has a value that means nothing"),
         }
         Some(())
@@ -132,6 +133,7 @@ impl<'w, 's> Walk<'w, 's> {
     fn state(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
             keys::CLEAN_STOP => Some(()),
+            _ if keys::is_shared_state(key) => Some(()),
             keys::PAIRED_BODY => {
                 self.pairing(std::str::from_utf8(value).ok()?);
                 Some(())

@@ -32,7 +32,13 @@ impl Config {
         }
     }
 
-    /// Whether records go to local files.
+    /// Whether other front ends may use the same records: those of a daemon, or of this process while its
+    /// own daemon serves them.
+    pub fn shares_records(&self) -> bool {
+        self.metadata_client.is_some() || self.metadata_daemon.is_some()
+    }
+
+    /// Whether records, or the keys of a front end whose records are elsewhere, go to local files.
     pub fn stores_record_files(&self) -> bool {
         self.metadata == Backend::File && self.role != Role::Data
     }

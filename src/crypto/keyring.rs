@@ -23,6 +23,7 @@ use super::key::Key;
 use crate::codec::{base64, hex, random, unbase64};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -87,21 +88,63 @@ pub enum KeyError {
     NotFound,
     /// The ring has [`KEYS_MAX`] keys.
     Full,
-    /// The file could not be written.
+    /// Other front ends of the same records have another key of this name.
+    Foreign(String),
+    /// The file could not be written, or the other front ends not be asked.
     Io(io::Error),
 }
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::NotFound => f.write_str("there is no key of this name"),
+            KeyError::Full => write!(f, "there are {KEYS_MAX} keys, which is the most"),
+            KeyError::Foreign(name) => write!(
+                f,
+                "{name}: other front ends of the same records have another key of this name; all of them must \
+                 have the same {KEY_FILE}: stop this one, copy the file of another into its metadata folder, \
+                 and start it again"
+            ),
+            KeyError::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// What front ends that share records know of each other's keys. Names are those of keys, of aliases and of
+/// the service key; values are fingerprints, which tell nothing of a key, or what a name stands for.
+pub trait Claims: Send + Sync {
+    /// Claims all of these names, or none.
+    ///
+    /// # Errors
+    /// `Foreign` when one is claimed for something else, `Io`.
+    fn claim(&self, names: &BTreeMap<String, String>) -> Result<(), KeyError>;
+
+    /// What a name is claimed for.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn claimed(&self, name: &str) -> Result<Option<String>, KeyError>;
+
+    /// Gives claims up whose keys could not be written down.
+    fn release(&self, names: &BTreeMap<String, String>);
+}
+
+/// The claim of the key that SSE-S3 uses.
+const SERVICE_KEY_CLAIM: &str = "service-key";
 
 /// The master keys of a server. The lock guards the ring and the file, which change together and only
 /// when a key is made.
 pub struct Keyring {
     ring: RwLock<Ring>,
     file: Option<PathBuf>,
+    /// Where records are shared with other front ends.
+    claims: Option<Box<dyn Claims>>,
 }
 
 impl Keyring {
     /// Keys that end with the process.
     pub fn in_memory() -> Keyring {
-        Keyring { ring: RwLock::default(), file: None }
+        Keyring { ring: RwLock::default(), file: None, claims: None }
     }
 
     /// Keys kept in [`KEY_FILE`] in `folder`. The file is not made before there is a key.
@@ -115,7 +158,24 @@ impl Keyring {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ring::default(),
             Err(error) => return Err(format!("{}: {error}", file.display())),
         };
-        Ok(Keyring { ring: RwLock::new(ring), file: Some(file) })
+        Ok(Keyring { ring: RwLock::new(ring), file: Some(file), claims: None })
+    }
+
+    /// The same keys, shared with other front ends: each has a file of its own, and all files must agree.
+    ///
+    /// # Errors
+    /// A sentence that names the file and the key, when the others have another one or one that is not here.
+    pub fn shared(mut self, claims: Box<dyn Claims>) -> Result<Keyring, String> {
+        let file = self.file.as_ref().map_or_else(|| KEY_FILE.to_owned(), |file| file.display().to_string());
+        let named = |error: KeyError| format!("{file}: {error}");
+        let ring = self.ring.get_mut().unwrap_or_else(PoisonError::into_inner);
+        claims.claim(&ring.claims()).map_err(named)?;
+        let service_key = claims.claimed(SERVICE_KEY_CLAIM).map_err(named)?;
+        if service_key.is_some_and(|id| !ring.keys.contains_key(&id)) {
+            return Err(named(KeyError::Foreign(SERVICE_KEY_CLAIM.to_owned())));
+        }
+        self.claims = Some(claims);
+        Ok(self)
     }
 
     /// The key of SSE-S3 for new objects, made on first use.
@@ -154,7 +214,14 @@ impl Keyring {
 
     /// The key of an id, for opening what it has wrapped.
     pub fn find(&self, id: &str) -> Option<MasterKey> {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).master(id)
+        let found = self.ring.read().unwrap_or_else(PoisonError::into_inner).master(id);
+        if found.is_some() || self.claims.is_none() {
+            return found;
+        }
+        // Another front end may have made it since, in the same file.
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let _others_wait = self.read_again(&mut ring).ok()?;
+        ring.master(id)
     }
 
     /// Looks a key up; when it is not there, makes it under the id that `name` gives it, on disk before
@@ -168,6 +235,7 @@ impl Keyring {
             return Ok(found);
         }
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let _others_wait = self.read_again(&mut ring).map_err(KeyError::Io)?;
         if let Some(found) = look_up(&ring) {
             return Ok(found);
         }
@@ -177,15 +245,60 @@ impl Keyring {
             return Err(KeyError::Full);
         }
         changed.keys.insert(made.id.clone(), base64(made.key.as_bytes()));
-        if let Some(file) = &self.file {
-            write(file, &changed).map_err(KeyError::Io)?;
-        }
+        self.write_down(&ring, &changed)?;
         *ring = changed;
         Ok(made)
     }
 }
 
+impl Keyring {
+    /// Where records are shared: reads the file again, which front ends of one machine may share too. Until
+    /// what is returned is dropped, no other one changes it.
+    fn read_again(&self, ring: &mut Ring) -> io::Result<Option<File>> {
+        let Some(file) = self.file.as_ref().filter(|_| self.claims.is_some()) else { return Ok(None) };
+        let lock = lock_file(&file.with_extension("lock"))?;
+        match File::open(file) {
+            Ok(opened) => {
+                let named =
+                    |why| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", file.display()));
+                *ring = read(opened).map_err(named)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Some(lock))
+    }
+
+    /// Claims what is new in a ring and writes it into the file.
+    fn write_down(&self, ring: &Ring, changed: &Ring) -> Result<(), KeyError> {
+        let known = ring.claims();
+        let new = changed.claims().into_iter().filter(|(name, _)| !known.contains_key(name)).collect();
+        if let Some(claims) = &self.claims {
+            claims.claim(&new)?;
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        write(file, changed).map_err(|error| {
+            if let Some(claims) = &self.claims {
+                claims.release(&new);
+            }
+            KeyError::Io(error)
+        })
+    }
+}
+
 impl Ring {
+    /// What others must have the same of.
+    fn claims(&self) -> BTreeMap<String, String> {
+        let fingerprint = |master: MasterKey| hex(&master.key.mac("s3pail fingerprint", b"")[..16]);
+        let mut claims: BTreeMap<String, String> = BTreeMap::new();
+        for id in self.keys.keys() {
+            claims.extend(self.master(id).map(|master| (format!("key/{id}"), fingerprint(master))));
+        }
+        claims.extend(self.aliases.iter().map(|(name, id)| (name.clone(), id.clone())));
+        claims.extend(self.service_key.iter().map(|id| (SERVICE_KEY_CLAIM.to_owned(), id.clone())));
+        claims
+    }
+
     fn master(&self, id: &str) -> Option<MasterKey> {
         let key = Key::from_bytes(&unbase64(self.keys.get(id)?)?)?;
         Some(MasterKey { id: id.to_owned(), key })
@@ -261,6 +374,13 @@ fn write(file: &Path, ring: &Ring) -> io::Result<()> {
     new.sync_all()?;
     fs::rename(&beside, file)?;
     sync_folder(file)
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    let mut options = private_file();
+    let lock = options.create_new(false).create(true).truncate(false).open(path)?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 #[cfg(unix)]

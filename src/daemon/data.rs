@@ -59,7 +59,9 @@ impl From<StorageError> for No {
     fn from(error: StorageError) -> No {
         let (status, kind) = match &error {
             StorageError::Full(_) => (507, "InsufficientStorage"),
-            StorageError::ReadOnly(_) | StorageError::Unavailable(_) => (503, "ServiceUnavailable"),
+            StorageError::ReadOnly(_) | StorageError::Unavailable(_) | StorageError::InDoubt(_) => {
+                (503, "ServiceUnavailable")
+            }
             StorageError::Corrupt(_) | StorageError::Io(_) => (500, "InternalError"),
         };
         No::new(status, kind, error.to_string())

@@ -9,17 +9,21 @@
 //! unless told otherwise, and belong on networks that only front ends share.
 
 pub mod data;
+pub mod metadata;
 
-use crate::config::{Config, Listen, Role};
+use crate::config::{Backend, Config, Listen, Role};
+use crate::housekeeping;
 use crate::http::Handler;
 use crate::http::engine::Options;
 use crate::http::limits::Limits;
 use crate::http::serving;
 use crate::log::{Level, Log};
-use crate::storage;
+use crate::storage::memory::{Budget, MemoryMeta};
 use crate::storage::shared_folder::{Lender, SharedFolder};
-use crate::stores::Stores;
+use crate::storage::{self, MetaStore};
+use crate::stores::{self, Stores};
 use data::DataDaemon;
+use metadata::MetadataDaemon;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,7 +132,9 @@ pub fn beside_front_end(config: &Config, stores: &Stores, log: &Arc<Log>) -> Res
     if let (Some(listen), Some(folder)) = (&config.data_daemon, stores.folder()) {
         bound.push((bind(listen)?, data_of(folder.clone(), log)));
     }
-    // HOOK(metadata daemon): the same with `config.metadata_daemon` and `stores.meta`.
+    if let Some(listen) = &config.metadata_daemon {
+        bound.push((bind(listen)?, metadata_of(stores.meta.clone(), log)));
+    }
     let mut daemons = Vec::with_capacity(bound.len());
     for (listeners, served) in bound {
         let daemon = Daemon::start(listeners, config.workers, served)?;
@@ -150,7 +156,19 @@ pub fn data_of<S: Lender + 'static>(store: Arc<S>, log: &Arc<Log>) -> Served {
     Served { role: Role::Data, handler, sync: Box::new(move || store.sync()) }
 }
 
-// HOOK(metadata daemon): open the folder of records and serve it, `daemon::metadata`.
-fn metadata_of_folder(_: &Config, _: &Arc<Log>) -> Result<Served, String> {
-    Err("--role: metadata is not built yet".to_owned())
+/// The records of a folder, or of this process's memory. That a run of a front end over the same folder once
+/// ended in order says nothing any more about the bodies that have come and gone since.
+fn metadata_of_folder(config: &Config, log: &Arc<Log>) -> Result<Served, String> {
+    let meta: Arc<dyn MetaStore> = match config.metadata {
+        Backend::Memory => Arc::new(MemoryMeta::new(Budget::new(u64::MAX))),
+        _ => stores::open_records(config, None, None)?,
+    };
+    housekeeping::take_clean_mark(meta.as_ref())
+        .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
+    Ok(metadata_of(meta, log))
+}
+
+fn metadata_of(meta: Arc<dyn MetaStore>, log: &Arc<Log>) -> Served {
+    let handler = Arc::new(MetadataDaemon::new(meta.clone(), log.clone()));
+    Served { role: Role::Metadata, handler, sync: Box::new(move || meta.sync()) }
 }

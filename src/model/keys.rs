@@ -10,6 +10,8 @@
 //! g/<location> 00 <blob id>               a body that no record names any more, to be deleted
 //! n/<arn> 00 <number: u64> <8 bytes>      an event that its target has not taken yet, oldest first
 //! r/<due: u64><bucket> 00 <key> 00 <id>   a restored version of which something is to be told then
+//! s/key/<name>                            the fingerprint of a key that front ends share, or what it is
+//! s/lease/<name>                          which front end does what one does for all
 //! s/clean-stop                            the last run ended in order
 //! s/paired-body                           the id of a body that only the folder of these records has
 //! ```
@@ -18,6 +20,7 @@
 //! key is one range of records.
 
 use super::{BucketName, SortedId};
+use crate::codec::clock::Millis;
 use crate::storage::BlobId;
 use std::ops::Range;
 
@@ -94,10 +97,37 @@ pub fn garbage(location: &str, id: &BlobId) -> Vec<u8> {
     [b"g/", location.as_bytes(), b"\0", id.0.as_bytes()].concat()
 }
 
-/// The value of an entry of the to-delete list whose body is still being written: whoever publishes the
-/// body removes the entry in the same commit, whoever clears up after a crash first makes it an ordinary
-/// entry. Only one of the two can succeed.
-pub const RESERVED: &[u8] = b"reserved";
+/// What the value begins with of an entry of the to-delete list whose body is still being written:
+/// whoever publishes the body removes the entry in the same commit, whoever clears up after a crash first
+/// makes it an ordinary entry. Only one of the two can succeed.
+const RESERVED: &str = "reserved";
+
+/// The value of an entry of a body that is reserved at a time.
+pub fn reservation(now: Millis) -> Vec<u8> {
+    format!("{RESERVED} {now}").into_bytes()
+}
+
+/// When the body of an entry was reserved, or `None` for one that is not reserved (any more). Reservations
+/// of earlier versions of this program do not say when, and count as made at the beginning of time.
+pub fn reserved_at(value: &[u8]) -> Option<Millis> {
+    let rest = std::str::from_utf8(value).ok()?.strip_prefix(RESERVED)?;
+    Some(rest.trim_start().parse().unwrap_or(0))
+}
+
+/// The lease of what only one front end does at a time.
+pub fn lease(name: &str) -> Vec<u8> {
+    format!("s/lease/{name}").into_bytes()
+}
+
+/// What is known to all front ends of an encryption key or of a name for one.
+pub fn key_claim(name: &str) -> Vec<u8> {
+    format!("s/key/{name}").into_bytes()
+}
+
+/// Whether a record is one of those under which front ends agree: a lease, or what is known of a key.
+pub fn is_shared_state(record_key: &[u8]) -> bool {
+    record_key.starts_with(b"s/lease/") || record_key.starts_with(b"s/key/")
+}
 
 /// The whole to-delete list.
 pub fn all_garbage() -> Range<Vec<u8>> {
@@ -205,6 +235,13 @@ mod tests {
         assert_eq!(part_number_of(&part(id, 10_000)), Some(10_000));
         let blob = BlobId("0a".to_owned());
         assert_eq!(split_garbage(&garbage("us-east-1", &blob)), Some(("us-east-1".to_owned(), blob)));
+    }
+
+    #[test]
+    fn reservations_say_when_they_were_made() {
+        assert_eq!(reserved_at(&reservation(17)), Some(17));
+        assert_eq!(reserved_at(b"reserved"), Some(0));
+        assert_eq!(reserved_at(b""), None);
     }
 
     #[test]

@@ -151,7 +151,7 @@ pub fn objects(
     let skip = select.group_to_skip();
     let mut page = Page { entries: Vec::new(), truncated: false };
     let mut failed = None;
-    meta.scan(&start..&range.end, &mut |record_key, value| {
+    meta.scan_few(&start..&range.end, select.max + 2, &mut |record_key, value| {
         let Some(key) = keys::object_key_of(bucket, record_key) else { return Visit::Next };
         if matches!(&select.after, After::Key(after) if key == after) {
             return Visit::Next;
@@ -246,7 +246,8 @@ fn next_newest(
     let range = keys::objects(bucket);
     let skip = select.group_to_skip();
     let mut found = None;
-    meta.scan(start..&range.end, &mut |record_key, value| {
+    // The one after a marker, or the one at it and the next.
+    meta.scan_few(start..&range.end, 2, &mut |record_key, value| {
         let Some(key) = keys::object_key_of(bucket, record_key) else { return Visit::Next };
         if matches!(&select.after, After::Key(after) | After::WholeKey(after) if key == after) {
             return Visit::Next;
@@ -278,6 +279,8 @@ fn push_versions(
         _ => None,
     };
     let is_behind = |id: SortedId| after.is_none_or(|after| id > after);
+    // Most keys have few older versions.
+    let wanted = select.max.saturating_sub(page.entries.len()).clamp(1, 16);
     let mut push = |head: ObjectHead, latest: bool| {
         if page.entries.len() >= select.max {
             page.truncated = true;
@@ -292,7 +295,7 @@ fn push_versions(
     let range = keys::versions(bucket, key);
     let start = after.map_or(range.start.clone(), |id| keys::version(bucket, key, id));
     let mut outcome = Ok(true);
-    meta.scan(&start..&range.end, &mut |_, value| match ObjectRecord::decode_head(value) {
+    meta.scan_few(&start..&range.end, wanted, &mut |_, value| match ObjectRecord::decode_head(value) {
         Ok(head) if !is_behind(head.id) => Visit::Next,
         Ok(head) => {
             if push(head, false) {
@@ -325,7 +328,7 @@ pub fn uploads(
     };
     let skip = select.group_to_skip();
     let mut page = Page { entries: Vec::new(), truncated: false };
-    meta.scan(&start..&range.end, &mut |record_key, value| {
+    meta.scan_few(&start..&range.end, select.max + 2, &mut |record_key, value| {
         let Some((key, id)) = keys::upload_of(bucket, record_key) else { return Visit::Next };
         let seen = match &select.after {
             After::Key(after) | After::WholeKey(after) => key == after,

@@ -7,7 +7,7 @@
 use super::bucket::SMALL_BODY_BYTES_MAX;
 use super::list::write_owner;
 use super::object_get::find;
-use super::object_put::push_version_id;
+use super::object_put::push_found_version_id;
 use super::object_update::{update_version, updated};
 use super::{Context, ownership, read_small_body, xml_response};
 use crate::auth::account::Accounts;
@@ -38,7 +38,7 @@ pub fn get_object(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let listed = record.detail.acl.filter(|_| !bucket.record.acls_disabled());
     let body = document(ctx, owner, &listed.unwrap_or_else(|| Acl::private(owner)));
     let mut response = xml_response(200, body);
-    push_version_id(&mut response, bucket, &record.head);
+    push_found_version_id(&mut response, bucket, &record.head);
     Ok(response)
 }
 

@@ -64,12 +64,14 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     xml.element("DisplayName", &account.name);
     xml.close("Owner");
     xml.open("Buckets");
-    let paged = ctx.query.has("max-buckets") || ctx.query.has("continuation-token");
+    // Who asks with any parameter of today's API is told the regions.
+    let with_region = ["prefix", "bucket-region", "max-buckets", "continuation-token"];
+    let with_region = with_region.iter().any(|name| ctx.query.has(name));
     for (name, record) in &found {
         xml.open("Bucket");
         xml.element("Name", name);
         xml.element("CreationDate", &iso8601(record.created_ms));
-        if paged || region.is_some() {
+        if with_region {
             xml.element("BucketRegion", &record.location);
         }
         xml.close("Bucket");
@@ -270,7 +272,7 @@ fn has_records(ctx: &Context<'_>, range: std::ops::Range<Vec<u8>>) -> Result<boo
     let mut found = false;
     ctx.service
         .meta
-        .scan(&range.start..&range.end, &mut |_, _| {
+        .scan_few(&range.start..&range.end, 1, &mut |_, _| {
             found = true;
             Visit::Stop
         })

@@ -5,7 +5,7 @@
 //! bucket without a configuration never answers with any of these fields.
 
 use super::bucket::SMALL_BODY_BYTES_MAX;
-use super::service::Service;
+use super::service::{Bucket, Service};
 use super::target::Target;
 use super::{Context, read_checked_body, xml_response};
 use crate::codec::xml_reader::{self, Element, malformed};
@@ -133,16 +133,23 @@ fn check_wildcards(rule: &CorsRule) -> Result<()> {
             return Err(invalid(format!("{name} \"{text}\" can not have more than one wildcard.")));
         }
     }
-    let token = |text: &&String| text.bytes().all(|byte| byte.is_ascii_graphic());
+    for header in rule.headers.iter().chain(&rule.expose) {
+        if !is_header_name(header) {
+            return Err(invalid(format!("AllowedHeader \"{header}\" contains invalid character.")));
+        }
+    }
     if let Some(header) = rule.expose.iter().find(|header| header.contains('*')) {
         return Err(invalid(format!(
             "ExposeHeader \"{header}\" contains wildcard. We currently do not support wildcard for ExposeHeader."
         )));
     }
-    if !rule.expose.iter().all(|header| token(&header)) {
-        return Err(invalid("ExposeHeader must be the name of a header."));
-    }
     Ok(())
+}
+
+/// Whether a text can be the name of a header field (RFC 9110 section 5.6.2), or, with `*`, a pattern of
+/// such names.
+fn is_header_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -156,7 +163,7 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 /// `BadRequest` for a request that is no preflight, `AccessForbidden` where no rule matches,
 /// `NoSuchBucket`.
 pub fn preflight(service: &Service, target: &Target, headers: &Headers) -> Result<Response> {
-    let Some(origin) = headers.get("origin") else {
+    let Some(origin) = headers.get("origin").filter(|origin| !origin.is_empty()) else {
         return Err(bad_request("Insufficient information. Origin request header needed."));
     };
     let method = headers.get("access-control-request-method");
@@ -164,6 +171,11 @@ pub fn preflight(service: &Service, target: &Target, headers: &Headers) -> Resul
         let method = method.unwrap_or("null");
         return Err(bad_request(format!("Invalid Access-Control-Request-Method: {method}")));
     };
+    let names = requested_headers(headers);
+    if let Some(name) = names.iter().find(|name| !is_header_name(name)) {
+        let message = format!("Access-Control-Request-Headers \"{name}\" contains invalid character.");
+        return Err(bad_request(message));
+    }
     let Some(name) = &target.bucket else {
         return Err(forbidden(target, method, Some(NOT_ENABLED)));
     };
@@ -171,7 +183,6 @@ pub fn preflight(service: &Service, target: &Target, headers: &Headers) -> Resul
     let Some(cors) = &bucket.record.cors else {
         return Err(forbidden(target, method, Some(NOT_ENABLED)));
     };
-    let names = requested_headers(headers);
     let rule = cors.find(origin, method, &names).ok_or_else(|| forbidden(target, method, None))?;
     let mut response = Response::new(200);
     push_fields(&mut response, rule, origin);
@@ -203,25 +214,35 @@ fn requested_headers(headers: &Headers) -> Vec<&str> {
 }
 
 /// Adds to the answer of an ordinary request what lets the page that sent it see the answer, errors
-/// included.
+/// included. The bucket comes by its name and, where the request got so far, as it was when it was looked
+/// up: a request that deletes the bucket or its rules is judged by the rules that let it be sent.
 pub fn decorate(
     service: &Service,
-    bucket: Option<&str>,
+    (name, found): (Option<&str>, Option<&Bucket>),
     method: Method,
     headers: &Headers,
     response: &mut Response,
 ) {
-    let (Some(origin), Some(bucket)) = (headers.get("origin"), bucket) else { return };
+    let (Some(origin), Some(name)) = (headers.get("origin"), name) else { return };
     if method == Method::Options {
         return;
     }
-    let Ok(name) = BucketName::parse(bucket) else { return };
-    // A store that fails has failed the request already; there is nothing to add to that.
-    let Ok(Some(bucket)) = service.find_bucket(&name) else { return };
-    let Some(cors) = &bucket.record.cors else { return };
     let method = headers.get("access-control-request-method").unwrap_or(method.as_str());
-    if let Some(rule) = cors.find(origin, method, &[]) {
-        push_fields(response, rule, origin);
+    let mut push = |bucket: &Bucket| {
+        let rule = bucket.record.cors.as_ref().and_then(|cors| cors.find(origin, method, &[]));
+        if let Some(rule) = rule {
+            push_fields(response, rule, origin);
+        }
+    };
+    match found {
+        Some(bucket) => push(bucket),
+        None => {
+            let Ok(name) = BucketName::parse(name) else { return };
+            // A store that fails has failed the request already; there is nothing to add to that.
+            if let Ok(Some(bucket)) = service.find_bucket(&name) {
+                push(&bucket);
+            }
+        }
     }
 }
 

@@ -272,6 +272,7 @@ fn key_error(name: &str, error: KeyError) -> Error {
     let not_found = Error::with_message(Code::KMS_NotFoundException, format!("Invalid keyId '{name}'"));
     match error {
         KeyError::NotFound => not_found,
+        KeyError::Foreign(_) => Error::internal(error),
         KeyError::Full => not_found.cause("the key ring is full"),
         KeyError::Io(error) => store_error(error.into()),
     }

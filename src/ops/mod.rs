@@ -206,6 +206,14 @@ pub fn route(
     if !matches!(method, Method::Get | Method::Head | Method::Options) {
         refuse_unknown_sub_resource(query)?;
     }
+    if method == Method::Put && scope == Scope::Object && sub.is_empty() && query.has("partNumber") {
+        // Taken for a PutObject, a part that lost its upload would replace the whole object.
+        return Err(Error::invalid_argument(
+            "partNumber",
+            query.get("partNumber").unwrap_or_default(),
+            "This operation does not accept partNumber without uploadId",
+        ));
+    }
     table::OPERATIONS
         .iter()
         .find(|row| {
@@ -214,11 +222,31 @@ pub fn route(
                 && row.sub == sub
                 && row.header.is_none_or(|header| headers.has(header))
         })
-        .ok_or_else(|| {
-            Error::new(Code::MethodNotAllowed)
+        .ok_or_else(|| no_such_operation(method, scope, sub))
+}
+
+/// What a request is told that no row answers. Two sub-resources of buckets have texts of their own
+/// where a key is asked for them.
+fn no_such_operation(method: Method, scope: Scope, sub: &str) -> Error {
+    let message = match (method, scope, sub) {
+        (Method::Get, Scope::Object, "uploads") => {
+            "Key is not expected for the GET method ?uploads subresource"
+        }
+        (Method::Get, Scope::Object, "versions") => {
+            "There is no such thing as the ?versions sub-resource for a key"
+        }
+        _ => {
+            let resource = match scope {
+                Scope::Service => "SERVICE",
+                Scope::Bucket => "BUCKET",
+                Scope::Object => "OBJECT",
+            };
+            return Error::new(Code::MethodNotAllowed)
                 .field("Method", method.as_str())
-                .field("ResourceType", "BUCKET")
-        })
+                .field("ResourceType", resource);
+        }
+    };
+    Error::with_message(Code::InvalidRequest, message)
 }
 
 /// A write with a parameter that looks like a sub-resource (`?name`) but is none must not be taken

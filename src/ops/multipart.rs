@@ -146,10 +146,7 @@ pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 /// `NoSuchUpload`, `OperationAborted`. The part's body is then dropped.
 pub fn commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: Received) -> Result<PartRecord> {
     let outcome = try_commit_part(ctx, id, number, &received);
-    if outcome.is_err() {
-        ctx.service.drop_unnamed(&received.pieces());
-    }
-    outcome
+    outcome.inspect_err(|error| ctx.service.drop_after(error, &received.pieces()))
 }
 
 fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Received) -> Result<PartRecord> {
@@ -332,8 +329,11 @@ fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
         let number = xml_reader::required(part.integer("PartNumber")?, "PartNumber")?;
         let number =
             u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
-                let message = "Part number must be an integer between 1 and 10000, inclusive";
-                Error::invalid_argument("partNumber", &number.to_string(), message)
+                let message = match number {
+                    ..1 => "PartNumber must be >= 1",
+                    1.. => "Part number must be an integer between 1 and 10000, inclusive",
+                };
+                Error::invalid_argument("PartNumber", &number.to_string(), message)
             })?;
         if listed.last().is_some_and(|last| last.number >= number) {
             return Err(Code::InvalidPartOrder.into());

@@ -9,7 +9,9 @@ use super::encryption::Sealing;
 use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
-use super::object_put::{Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy};
+use super::object_put::{
+    Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy, refuse_version_id,
+};
 use super::service::{Bucket, no_such_bucket};
 use super::{
     Context, access, acl, lifecycle, location, logged, metadata, object_lock, range, restore, xml_response,
@@ -121,6 +123,7 @@ fn open_source(
 
 /// CopyObject.
 pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    refuse_version_id(ctx)?;
     let replace_metadata = directive(ctx, "x-amz-metadata-directive")?;
     let replace_tags = directive(ctx, "x-amz-tagging-directive")?;
     let storage_class = metadata::storage_class(ctx)?;

@@ -179,7 +179,7 @@ fn newest_older(
     let mut found = None;
     ctx.service
         .meta
-        .scan(&range.start..&range.end, &mut |_, value| {
+        .scan_few(&range.start..&range.end, 1, &mut |_, value| {
             found = Some(value.to_vec());
             Visit::Stop
         })

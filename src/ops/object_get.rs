@@ -38,6 +38,7 @@ const OVERRIDES: [(&str, &str); 6] = [
 
 /// GetObject.
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    requested_part(ctx)?;
     let mut record = find(ctx)?;
     for attempt in 0..READ_TRIES_MAX {
         if attempt > 0 {
@@ -69,6 +70,7 @@ fn missing_body(ctx: &Context<'_>, record: &ObjectRecord) -> Error {
 
 /// HeadObject.
 pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
+    requested_part(ctx)?;
     let record = find(ctx)?;
     let sealing = Sealing::of_read(ctx, &record)?;
     let wanted = Wanted::read(ctx, &record)?;
@@ -161,8 +163,16 @@ pub fn find_version(
 /// # Errors
 /// `InvalidArgument`.
 pub fn parse_version_id(version: &str) -> Result<SortedId> {
-    SortedId::parse(version)
-        .ok_or_else(|| Error::invalid_argument("versionId", version, "Invalid version id specified"))
+    let message = match version {
+        "" => "Version id cannot be the empty string",
+        _ => "Invalid version id specified",
+    };
+    SortedId::parse(version).ok_or_else(|| Error::invalid_argument("versionId", version, message))
+}
+
+/// The part that a read asks for. A number that no part can have is refused whatever the key holds.
+fn requested_part(ctx: &Context<'_>) -> Result<Option<u16>> {
+    ctx.param("partNumber").map(parse_part_number).transpose()
 }
 
 /// Which bytes of the object the answer carries.
@@ -177,8 +187,7 @@ struct Wanted {
 impl Wanted {
     fn read(ctx: &Context<'_>, record: &ObjectRecord) -> Result<Wanted> {
         let size = record.head.size;
-        let part = ctx.param("partNumber").map(parse_part_number).transpose()?;
-        if let Some(number) = part {
+        if let Some(number) = requested_part(ctx)? {
             if ctx.headers.has("range") {
                 let message = "Cannot specify both Range header and partNumber query parameter";
                 return Err(Error::with_message(Code::InvalidRequest, message));

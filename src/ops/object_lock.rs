@@ -219,8 +219,8 @@ fn require_lock(ctx: &Context<'_>) -> Result<()> {
 /// `InvalidArgument`; `InvalidRequest` for a bucket without object lock.
 pub fn of_new_object(ctx: &Context<'_>) -> Result<ObjectLock> {
     let lock = read_headers(ctx)?;
-    if !lock.is_empty() {
-        require_lock(ctx)?;
+    if !lock.is_empty() && !ctx.bucket().record.object_lock {
+        return Err(Error::with_message(Code::InvalidRequest, "Bucket is missing ObjectLockConfiguration"));
     }
     Ok(lock)
 }

@@ -27,11 +27,20 @@ pub const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// PutObject.
 pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_length(ctx)?;
-    if ctx.query.has("versionId") {
-        let message = "This operation does not accept a version-id.";
-        return Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message));
-    }
+    refuse_version_id(ctx)?;
     create(ctx, body)
+}
+
+/// A new object has no version yet that its request could name.
+///
+/// # Errors
+/// `InvalidArgument` for a request with `versionId`.
+pub fn refuse_version_id(ctx: &Context<'_>) -> Result<()> {
+    if !ctx.query.has("versionId") {
+        return Ok(());
+    }
+    let message = "This operation does not accept a version-id.";
+    Err(Error::invalid_argument("versionId", ctx.param("versionId").unwrap_or(""), message))
 }
 
 /// Stores an object as the headers of the request describe it, and answers as PutObject does.
@@ -363,7 +372,8 @@ pub fn commit_version(
         decide(current)?;
         ctx.service.publish_in(batch, &pieces)
     };
-    commit_version_with(ctx, key, version, &mut decide).inspect_err(|_| ctx.service.drop_unnamed(&pieces))
+    commit_version_with(ctx, key, version, &mut decide)
+        .inspect_err(|error| ctx.service.drop_after(error, &pieces))
 }
 
 /// Publishes a version: one atomic commit in which the record appears, the version it replaces moves
@@ -486,7 +496,7 @@ pub fn find_older_null(
     let mut found = None;
     service
         .meta
-        .scan(&range.start..&range.end, &mut |_, value| match ObjectRecord::decode_head(value) {
+        .scan_few(&range.start..&range.end, 16, &mut |_, value| match ObjectRecord::decode_head(value) {
             Ok(head) if !head.null_version => Visit::Next,
             Ok(_) => {
                 found = Some(value.to_vec());

@@ -25,6 +25,8 @@ pub fn requested(headers: &Headers, size: u64) -> Result<Selection> {
     let (Some(text), None) = (values.next(), values.next()) else { return Ok(Selection::Whole) };
     match parse(text) {
         None => Ok(Selection::Whole),
+        // The last bytes of nothing are all of it (RFC 9110 section 14.1.2), and no range can say so.
+        Some(Spec::Last(1..)) if size == 0 => Ok(Selection::Whole),
         Some(spec) => match spec.within(size) {
             Some(part) => Ok(Selection::Part(part)),
             None => Err(not_satisfiable(text, size)),
@@ -91,7 +93,7 @@ impl Spec {
 
 fn parse(text: &str) -> Option<Spec> {
     let (unit, spec) = text.split_once('=')?;
-    unit.trim().eq_ignore_ascii_case("bytes").then(|| parse_spec(spec.trim())).flatten()
+    unit.eq_ignore_ascii_case("bytes").then(|| parse_spec(spec)).flatten()
 }
 
 fn parse_spec(text: &str) -> Option<Spec> {
@@ -135,7 +137,6 @@ mod tests {
             ("bytes=0-9", 0..10),
             ("bytes=0-10", 0..10),
             ("BYTES=1-2", 1..3),
-            ("bytes = 1-2 ", 1..3),
             ("bytes=00001-00002", 1..3),
             ("bytes=0-18446744073709551615", 0..10),
             ("bytes=0-99999999999999999999", 0..10),
@@ -154,6 +155,9 @@ mod tests {
             "bytes=",
             "bytes=-",
             "bytes=5-2",
+            "bytes= -1",
+            "bytes=0 -1",
+            "bytes = 1-2",
             "bytes=a-b",
             "bytes=--1",
             "bytes=1--2",
@@ -187,13 +191,18 @@ mod tests {
             ("bytes=18446744073709551615-18446744073709551615", 10),
             ("bytes=0-", 0),
             ("bytes=0-0", 0),
-            ("bytes=-1", 0),
+            ("bytes=-0", 0),
         ] {
             let error = requested(&headers("Range", text), size).expect_err("not satisfiable");
             assert_eq!(error.code(), Code::InvalidRange, "{text}");
             let fields = [("RangeRequested", text.to_owned()), ("ActualObjectSize", size.to_string())];
             assert_eq!(error.fields(), fields);
         }
+    }
+
+    #[test]
+    fn the_last_bytes_of_an_empty_object_are_all_of_it() {
+        assert_eq!(requested(&headers("Range", "bytes=-1"), 0).ok(), Some(Selection::Whole));
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Service {
     /// As [`store_error`].
     pub fn reserve(&self, piece: &Piece) -> Result<()> {
         let mut batch = Batch::new();
-        batch.put(keys::garbage(&piece.location, &piece.id), keys::RESERVED);
+        batch.put(keys::garbage(&piece.location, &piece.id), keys::reservation(self.clock.now()));
         self.commit(batch).map(|_| ())
     }
 
@@ -245,11 +245,12 @@ impl Service {
     pub fn publish_in(&self, batch: &mut Batch, pieces: &[Piece]) -> Result<()> {
         for piece in pieces.iter().filter(|piece| self.is_reserved(piece)) {
             let key = keys::garbage(&piece.location, &piece.id);
-            if self.meta.get(&key).map_err(store_error)?.as_deref() != Some(keys::RESERVED) {
+            let entry = self.meta.get(&key).map_err(store_error)?;
+            let Some(entry) = entry.filter(|entry| keys::reserved_at(entry).is_some()) else {
                 let cause = format!("the reservation of {} is gone", piece.id.0);
                 return Err(Error::new(Code::ServiceUnavailable).cause(cause));
-            }
-            batch.expect(key.clone(), Some(keys::RESERVED.to_vec()));
+            };
+            batch.expect(key.clone(), Some(entry));
             batch.remove(key);
         }
         Ok(())
@@ -257,6 +258,14 @@ impl Service {
 
     fn is_reserved(&self, piece: &Piece) -> bool {
         !piece.inline && self.blobs_of(&piece.location).is_ok_and(|blobs| blobs.reserves())
+    }
+
+    /// [`Service::drop_unnamed`] after a commit that failed with an error. When the commit is in doubt, a
+    /// record may name the bodies: those that a sweep would find are left to it. A reserved body is given up
+    /// by a commit of its own, of which and the one in doubt only one can succeed.
+    pub fn drop_after(&self, error: &Error, pieces: &[Piece]) {
+        let may_go = |piece: &&Piece| !error.is_in_doubt() || self.is_reserved(piece);
+        self.drop_unnamed(&pieces.iter().filter(may_go).cloned().collect::<Vec<_>>());
     }
 
     /// Removes bodies that no record ever named, after a failed write. What cannot be removed now is
@@ -271,7 +280,7 @@ impl Service {
         for piece in pieces.iter().filter(|piece| !piece.inline) {
             if self.is_reserved(piece) {
                 let key = keys::garbage(&piece.location, &piece.id);
-                if unreserve(&*self.meta, key).is_ok_and(|outcome| outcome == Outcome::Committed) {
+                if unreserve(&*self.meta, key).unwrap_or(false) {
                     (self.discard)(piece.clone());
                 }
             } else if let Ok(blobs) = self.blobs_of(&piece.location) {
@@ -294,14 +303,17 @@ impl Service {
 }
 
 /// Makes a reserved entry of the to-delete list an ordinary one, unless its body has been published.
+/// Whether it did.
 ///
 /// # Errors
 /// What the store says.
-pub fn unreserve(meta: &dyn MetaStore, entry: Vec<u8>) -> std::result::Result<Outcome, StorageError> {
+pub fn unreserve(meta: &dyn MetaStore, entry: Vec<u8>) -> std::result::Result<bool, StorageError> {
+    let found = meta.get(&entry)?.filter(|value| keys::reserved_at(value).is_some());
+    let Some(value) = found else { return Ok(false) };
     let mut batch = Batch::new();
-    batch.expect(entry.clone(), Some(keys::RESERVED.to_vec()));
+    batch.expect(entry.clone(), Some(value));
     batch.put(entry, Vec::new());
-    meta.commit(batch)
+    Ok(meta.commit(batch)? == Outcome::Committed)
 }
 
 /// `NoSuchBucket` with the bucket's name.
@@ -316,6 +328,7 @@ pub fn store_error(error: StorageError) -> Error {
         StorageError::ReadOnly(_) | StorageError::Unavailable(_) => {
             Error::new(Code::ServiceUnavailable).cause(error)
         }
+        StorageError::InDoubt(_) => Error::new(Code::ServiceUnavailable).cause(error).in_doubt(),
         StorageError::Corrupt(_) | StorageError::Io(_) => Error::internal(error),
     }
 }

@@ -146,7 +146,7 @@ fn parse_rule(rule: Element<'_>) -> Result<RoutingRule> {
     if let Some(condition) = rule.child("Condition")? {
         let condition = condition.only(&["KeyPrefixEquals", "HttpErrorCodeReturnedEquals"])?;
         parsed.prefix = condition.text("KeyPrefixEquals")?.map(|text| text.into_owned());
-        parsed.error = status(condition, "HttpErrorCodeReturnedEquals", 400..=599)?;
+        parsed.error = status(condition, "HttpErrorCodeReturnedEquals", is_error)?;
         if parsed.prefix.is_none() && parsed.error.is_none() {
             return Err(invalid(
                 "Condition cannot be empty. To redirect all requests without a condition, the condition element shouldn't be present.",
@@ -167,7 +167,7 @@ fn parse_rule(rule: Element<'_>) -> Result<RoutingRule> {
     parsed.host = host(redirect)?;
     parsed.replace_prefix = redirect.text("ReplaceKeyPrefixWith")?.map(|text| text.into_owned());
     parsed.replace_key = redirect.text("ReplaceKeyWith")?.map(|text| text.into_owned());
-    parsed.status = status(redirect, "HttpRedirectCode", 301..=399)?;
+    parsed.status = status(redirect, "HttpRedirectCode", is_redirect)?;
     if parsed.replace_prefix.is_some() && parsed.replace_key.is_some() {
         return Err(invalid("You can only define ReplaceKeyPrefix or ReplaceKey but not both."));
     }
@@ -195,11 +195,23 @@ fn host(element: Element<'_>) -> Result<Option<String>> {
     if valid { Ok(Some(host.to_owned())) } else { Err(malformed("HostName is not a host")) }
 }
 
-fn status(element: Element<'_>, name: &str, range: std::ops::RangeInclusive<u16>) -> Result<Option<u16>> {
+/// Whether S3 redirects with a status. 306 is reserved (RFC 9110 section 15.4.7), and the rest of 3xx has
+/// no meaning.
+fn is_redirect(status: u16) -> bool {
+    matches!(status, 301..=305 | 307 | 308)
+}
+
+/// Whether a condition may name a status: the errors that have a meaning (RFC 9110 sections 15.5, 15.6).
+fn is_error(status: u16) -> bool {
+    matches!(status, 400..=417 | 500..=505)
+}
+
+fn status(element: Element<'_>, name: &str, valid: fn(u16) -> bool) -> Result<Option<u16>> {
     let Some(text) = element.text(name)? else { return Ok(None) };
     match text.trim().parse() {
-        Ok(code) if range.contains(&code) => Ok(Some(code)),
-        _ => {
+        Ok(code) if valid(code) => Ok(Some(code)),
+        Err(_) => Err(malformed("a status that is no number")),
+        Ok(_) => {
             let kind = if name == "HttpRedirectCode" { "redirect" } else { "error" };
             let message = match kind {
                 "redirect" => "Valid codes are 3XX except 300.",
@@ -254,6 +266,8 @@ mod tests {
             (redirect("<HttpRedirectCode>302</HttpRedirectCode>"), None),
             (redirect("<HttpRedirectCode>300</HttpRedirectCode>"), request),
             (redirect("<HttpRedirectCode>400</HttpRedirectCode>"), request),
+            (redirect("<HttpRedirectCode>306</HttpRedirectCode>"), request),
+            (redirect("<HttpRedirectCode>3xx</HttpRedirectCode>"), xml),
             (
                 redirect("<ReplaceKeyWith>a</ReplaceKeyWith><ReplaceKeyPrefixWith>b</ReplaceKeyPrefixWith>"),
                 request,
@@ -261,6 +275,8 @@ mod tests {
             (condition("<KeyPrefixEquals>a</KeyPrefixEquals>"), None),
             (condition("<HttpErrorCodeReturnedEquals>404</HttpErrorCodeReturnedEquals>"), None),
             (condition("<HttpErrorCodeReturnedEquals>200</HttpErrorCodeReturnedEquals>"), request),
+            (condition("<HttpErrorCodeReturnedEquals>418</HttpErrorCodeReturnedEquals>"), request),
+            (condition("<HttpErrorCodeReturnedEquals>4xx</HttpErrorCodeReturnedEquals>"), xml),
             (condition(""), request),
         ];
         for (content, expected) in cases {

@@ -650,6 +650,7 @@ fn copy_error(error: &StorageError) -> StorageError {
         StorageError::Corrupt(text) => StorageError::Corrupt(text.clone()),
         StorageError::ReadOnly(text) => StorageError::ReadOnly(text.clone()),
         StorageError::Unavailable(text) => StorageError::Unavailable(text.clone()),
+        StorageError::InDoubt(text) => StorageError::InDoubt(text.clone()),
         StorageError::Io(error) => StorageError::Io(io::Error::new(error.kind(), error.to_string())),
     }
 }

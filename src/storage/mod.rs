@@ -24,9 +24,11 @@ pub mod inspect;
 pub mod journal;
 pub mod layout;
 pub mod memory;
+pub mod meta_wire;
 mod overlay;
 pub mod recent;
 pub mod remote;
+pub mod remote_meta;
 pub mod room;
 pub mod s3_upstream;
 pub mod shared_folder;
@@ -69,6 +71,9 @@ pub enum StorageError {
     ReadOnly(String),
     /// A remote store cannot be reached or answered with an error.
     Unavailable(String),
+    /// A commit was sent and no answer came: it may have been applied, now or any moment later. Nothing
+    /// may be concluded from it; above all, no body that it names may be deleted.
+    InDoubt(String),
     /// Anything else the operating system said.
     Io(io::Error),
 }
@@ -80,6 +85,7 @@ impl fmt::Display for StorageError {
             StorageError::Corrupt(what) => write!(f, "corrupt: {what}"),
             StorageError::ReadOnly(why) => write!(f, "the store is read-only: {why}"),
             StorageError::Unavailable(what) => write!(f, "unavailable: {what}"),
+            StorageError::InDoubt(what) => write!(f, "a commit is in doubt: {what}"),
             StorageError::Io(error) => write!(f, "{error}"),
         }
     }
@@ -326,7 +332,8 @@ fn seek_target(current: &[u8], target: Vec<u8>) -> Vec<u8> {
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// Applied, and as durable as the mode promises.
     Committed,
@@ -341,13 +348,27 @@ pub enum Outcome {
 /// * `commit` is the only way to change anything. It is atomic and serialised with every other
 ///   commit, and expectations are evaluated at that moment.
 /// * When `commit` returns, every later `get` and `scan` on any thread sees it.
-/// * One `scan` sees one state: no commit shows half.
+/// * One `scan` sees one state: no commit shows half. A store in another process promises this for the
+///   first [`meta_wire::PAGE_RECORDS_MAX`] records or [`meta_wire::PAGE_BYTES_MAX`] bytes before a seek,
+///   and for each further page by itself. No decision may rest on more: a commit expects what it was
+///   decided by.
 pub trait MetaStore: Send + Sync {
     /// The record under a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Visits the records of `range` in ascending order of keys until the visitor stops.
     fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()>;
+
+    /// [`MetaStore::scan`] for a visitor that will look at about `records` records: a store in another
+    /// process then sends no more than are wanted.
+    fn scan_few(
+        &self,
+        range: Range<&[u8]>,
+        _records: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit,
+    ) -> Result<()> {
+        self.scan(range, visit)
+    }
 
     /// Applies a batch.
     fn commit(&self, batch: Batch) -> Result<Outcome>;

@@ -206,7 +206,8 @@ impl Failure {
     }
 }
 
-fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
+/// An HTTP client that keeps so many connections to each host for later.
+pub fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)

@@ -112,6 +112,31 @@ impl SharedFolder {
         Ok(SharedFolder { own, lent, path: data_path.to_path_buf() })
     }
 
+    /// Opens a folder that is there, to look at it: nothing is changed unless it is asked for.
+    ///
+    /// # Errors
+    /// Those of [`FileBlobs::open_existing`].
+    pub fn open_existing(data_path: &Path) -> Result<SharedFolder> {
+        let own = Arc::new(FileBlobs::open_existing(data_path)?);
+        let folder = data_path.join(LENT_FOLDER);
+        let lent = match folder.is_dir() {
+            true => Some(Arc::new(FileBlobs::open_existing(&folder)?)),
+            false => None,
+        };
+        Ok(SharedFolder { own, lent, path: data_path.to_path_buf() })
+    }
+
+    /// The length of a body, as its own file says it; `None` if it is absent.
+    ///
+    /// # Errors
+    /// Those of [`FileBlobs::size`].
+    pub fn size(&self, name: &BlobId) -> Result<Option<u64>> {
+        match self.part(name) {
+            Some((part, id)) => part.size(&id),
+            None => Ok(None),
+        }
+    }
+
     /// The front end's own bodies: all that its records may judge.
     pub fn own(&self) -> &Arc<FileBlobs> {
         &self.own

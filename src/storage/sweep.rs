@@ -143,6 +143,7 @@ impl Deleter {
     }
 
     fn delete(&mut self, batch: Vec<(u32, Entry)>) {
+        // What a commit freed may go only once that commit cannot be lost any more.
         if self.meta.settle().is_err() {
             self.failed.fetch_add(batch.len() as u64, Ordering::Relaxed);
             return;

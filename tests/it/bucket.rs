@@ -90,6 +90,9 @@ fn buckets_are_listed_in_pages() {
             server.get(&format!("/?max-buckets=3&prefix=page-&continuation-token={token}")).expect(200);
         assert_eq!(second.elements("Name"), ["page-2", "page-3", "page-4"]);
         assert_eq!(second.element("ContinuationToken"), None);
+        // Any parameter of the paged form brings the regions with it, a prefix alone too.
+        assert!(server.get("/").expect(200).elements("BucketRegion").is_empty());
+        assert_eq!(server.get("/?prefix=page-").expect(200).elements("BucketRegion").len(), 5);
         server.get("/?max-buckets=0").expect_error(400, "InvalidArgument");
         server.get("/?continuation-token=%21").expect_error(400, "InvalidArgument");
     });
@@ -149,4 +152,46 @@ fn unknown_and_conflicting_sub_resources_are_never_plain_writes() {
     server.get("/abc?acl&policy").expect_error(400, "InvalidArgument");
     server.get("/abc/k").expect_error(404, "NoSuchKey");
     server.head("/abc").expect(200);
+}
+
+/// A part that lost its upload must not replace the whole object.
+#[test]
+fn a_part_number_without_an_upload_is_never_a_plain_write() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    server.put("/abc/k", b"whole").expect(200);
+    server.put("/abc/k?partNumber=1", b"part").expect_error(400, "InvalidArgument");
+    assert_eq!(server.get("/abc/k").expect(200).body, b"whole");
+}
+
+#[test]
+fn listings_of_a_bucket_are_not_listings_of_a_key() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    for (sub, said) in [
+        ("versions", "There is no such thing as the ?versions sub-resource for a key"),
+        ("uploads", "Key is not expected for the GET method ?uploads subresource"),
+    ] {
+        let reply = server.get(&format!("/abc/k?{sub}")).expect_error(400, "InvalidRequest");
+        assert_eq!(reply.element("Message").as_deref(), Some(said));
+    }
+}
+
+#[test]
+fn a_bucket_can_be_created_with_tags() {
+    for_each_backend(|server| {
+        let create = |name: &str, tags: &str| {
+            let body = format!("<CreateBucketConfiguration><Tags>{tags}</Tags></CreateBucketConfiguration>");
+            server.put(name, body.as_bytes())
+        };
+        let tag = |key: &str| format!("<Tag><Key>{key}</Key><Value>v</Value></Tag>");
+        create("/tagged", &(tag("a") + &tag("b"))).expect(200);
+        assert_eq!(server.get("/tagged?tagging").expect(200).elements("Key"), ["a", "b"]);
+        create("/untagged", "").expect(200);
+        server.get("/untagged?tagging").expect_error(404, "NoSuchTagSet");
+        create("/refused", &tag("a!")).expect_error(400, "InvalidTag");
+        create("/refused", &tag("a").repeat(2)).expect_error(400, "InvalidTag");
+        create("/refused", "<Tag><Key>a</Key></Tag>").expect_error(400, "MalformedXML");
+        server.head("/refused").expect(404);
+    });
 }

@@ -132,6 +132,16 @@ fn a_sound_store_is_clean_and_stays_as_it_is() {
 }
 
 #[test]
+fn restores_under_way_are_no_damage() {
+    let server = TestServer::file();
+    server.bucket("abc");
+    server.send("PUT", "/abc/k", &[("x-amz-storage-class", "GLACIER")], b"cold").expect(200);
+    server.post("/abc/k?restore", b"<RestoreRequest><Days>1</Days></RestoreRequest>").expect(202);
+    let report = report(&server.stop(), false);
+    assert_eq!(kinds(&report), [], "{}", report.to_text());
+}
+
+#[test]
 fn a_store_that_was_not_stopped_is_checked_as_the_next_start_would_find_it() {
     let server = furnished();
     let crashed = Folder::new();

@@ -150,6 +150,39 @@ fn answers_carry_the_fields_only_where_a_rule_matches() {
     assert_eq!(refused.header("access-control-allow-origin"), Some(PAGE));
 }
 
+/// Else the page that asked for the change would see a network error.
+#[test]
+fn who_takes_the_rules_away_is_answered_by_them() {
+    let server = TestServer::memory();
+    let bucket = server.bucket("cors");
+    let rule = "<CORSRule><AllowedMethod>DELETE</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule>";
+    for target in ["/cors?cors", "/cors"] {
+        put_rules(&server, &bucket, rule).expect(200);
+        let reply = server.send("DELETE", target, &[("origin", PAGE)], b"").expect(204);
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "{target}");
+    }
+}
+
+#[test]
+fn what_cannot_name_a_header_is_refused() {
+    let server = TestServer::memory();
+    let bucket = server.bucket("cors");
+    let methods = "<AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin>";
+    for name in ["two words", "a:b", "a(b)", "a/b", "a=b", "a@b", "\u{141}"] {
+        for element in ["AllowedHeader", "ExposeHeader"] {
+            let rule = format!("<CORSRule>{methods}<{element}>{name}</{element}></CORSRule>");
+            put_rules(&server, &bucket, &rule).expect_error(400, "InvalidRequest");
+        }
+    }
+    put_rules(&server, &bucket, &format!("<CORSRule>{methods}</CORSRule>")).expect(200);
+    let method = ("access-control-request-method", "GET");
+    for headers in ["two words", "x-a, a(b)"] {
+        let fields = [("origin", PAGE), method, ("access-control-request-headers", headers)];
+        preflight(&server, &bucket, &fields).expect_error(400, "BadRequest");
+    }
+    preflight(&server, &bucket, &[("origin", ""), method]).expect_error(400, "BadRequest");
+}
+
 /// BI-217, SE-75.
 #[test]
 fn no_line_end_reaches_a_header() {

@@ -49,7 +49,7 @@ impl Rig {
     }
 
     /// How many files of bodies there are.
-    fn bodies(&self) -> usize {
+    pub fn bodies(&self) -> usize {
         let mut count = 0;
         for digits in 0..=u8::MAX {
             let folder = self.folder.0.join("daemon/blobs").join(format!("{digits:02x}"));

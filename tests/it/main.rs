@@ -25,6 +25,7 @@ mod list; // pages, prefixes, delimiters, markers
 mod location_files; // what may stand in locationConfig.json, and credentials from profiles
 mod locations; // where bytes go
 mod logging; // access logs and their delivery
+mod metadata_daemon; // records for other processes
 mod multipart; // uploads in parts
 mod notification; // events for webhooks and for polls
 mod object; // put, get, head, copy, delete, conditions, checksums
@@ -46,5 +47,6 @@ mod storage_class; // where the bytes of a class go
 mod stored_settings; // settings that are only kept
 mod suite; // where S3 and a public test suite disagree
 mod tagging; // tags of buckets and objects
+mod two_front_ends; // what they share, and what not
 mod versioning; // versions, delete markers, the null version
 mod website; // pages for people

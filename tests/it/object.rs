@@ -138,6 +138,9 @@ fn ranges_are_answered_as_s3_answers_them() {
         for text in ["bytes=600000-", "bytes=-0", "bytes=99999999999999999999-"] {
             range(text).expect_error(416, "InvalidRange");
         }
+        server.put("/abc/empty", b"").expect(200);
+        server.send("GET", "/abc/empty", &[("range", "bytes=-1")], b"").expect(200);
+        server.send("GET", "/abc/empty", &[("range", "bytes=0-0")], b"").expect_error(416, "InvalidRange");
         let head = server.send("HEAD", "/abc/k", &[("range", "bytes=1-3")], b"").expect(206);
         assert_eq!(head.header("content-length"), Some("3"));
     });
@@ -398,4 +401,27 @@ fn objects_and_buckets_outlive_the_server() {
     let large = server.get("/abc/large").expect(200);
     assert_eq!((large.body == body, large.header("x-amz-meta-m")), (true, Some("1")));
     assert_eq!(server.get("/abc/small").text(), "small");
+}
+
+#[test]
+fn a_number_that_no_part_has_is_refused_before_the_key_is_looked_up() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    for number in ["0", "-1", "10001", "x", ""] {
+        server.get(&format!("/abc/none?partNumber={number}")).expect_error(400, "InvalidArgument");
+        server.head(&format!("/abc/none?partNumber={number}")).expect(400);
+    }
+    server.get("/abc/none?partNumber=1").expect_error(404, "NoSuchKey");
+}
+
+#[test]
+fn a_copy_names_no_version_of_its_target() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    server.put("/abc/k", b"x").expect(200);
+    for query in ["versionId", "versionId=null"] {
+        let reply = server.send("PUT", &format!("/abc/c?{query}"), &[("x-amz-copy-source", "abc/k")], b"");
+        reply.expect_error(400, "InvalidArgument");
+    }
+    server.get("/abc/c").expect_error(404, "NoSuchKey");
 }

@@ -3,6 +3,7 @@
 
 use super::data_daemon::Rig;
 use super::harness::{TestServer, wait_until};
+use super::stand_in::metadata::Metadata;
 use super::stand_in::sproxyd::{Node, Ring};
 use s3pail::storage::fault::{DiskFaults, Fault, Faulty, Step};
 use s3pail::storage::file_blobs::{BLOCK_BYTES, FileBlobs};
@@ -155,6 +156,11 @@ fn on_meta(test: impl Fn(&dyn MetaStore)) {
     eprintln!("file behind faults");
     let temporary = Temporary::new();
     test(&Faulty::new(temporary.meta(SyncMode::None)));
+    eprintln!("a daemon over memory");
+    test(&Metadata::start().client());
+    eprintln!("a daemon over files");
+    let temporary = Temporary::new();
+    test(&Metadata::over(Arc::new(temporary.meta(SyncMode::None))).client());
 }
 
 /// Bytes that differ from block to block.

@@ -90,8 +90,10 @@ fn objects_that_replication_is_for_are_marked_pending() {
             let reply = server.head(&format!("/kept/{key}")).expect(200);
             assert_eq!(reply.header("x-amz-replication-status"), status, "{key}");
         }
+        // Replication counts on versions: they cannot be suspended under it.
         let suspended = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
         server.put("/kept?versioning", suspended).expect_error(409, "InvalidBucketState");
+        server.put("/kept?versioning", enabled).expect(200);
         server.delete("/kept?replication").expect(204);
         server.put("/kept?versioning", suspended).expect(200);
         server.get("/kept?replication").expect_error(404, "ReplicationConfigurationNotFoundError");

@@ -188,3 +188,15 @@ fn versions_that_are_removed_at_once_are_all_gone() {
         }
     });
 }
+
+#[test]
+fn the_list_of_a_null_version_names_it_where_versions_were_ever_kept() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        server.put("/abc/k", b"x").expect(200);
+        assert_eq!(server.get("/abc/k?acl").expect(200).header("x-amz-version-id"), None);
+        let suspended = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+        server.put("/abc?versioning", suspended).expect(200);
+        assert_eq!(server.get("/abc/k?acl").expect(200).version(), "null");
+    });
+}
