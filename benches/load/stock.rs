@@ -7,17 +7,18 @@
 use crate::arguments::Arguments;
 use crate::compare::random_bytes;
 use crate::target::BUCKET;
-use s3pail::codec::{hex, random};
 use s3pail::model::object::{ObjectRecord, Piece};
 use s3pail::model::{BucketName, SortedId, inline_body, keys};
 use s3pail::storage::file_meta::{FileMeta, FileMetaOptions};
-use s3pail::storage::{Batch, BlobId, MetaStore, SyncMode, Visit};
+use s3pail::storage::{Batch, MetaStore, SyncMode, Visit};
 use std::time::Instant;
 
 /// Objects that are written by one commit.
 const OBJECTS_TOGETHER: usize = 2_000;
 /// Objects between two lines of progress.
 const PROGRESS: usize = 100_000;
+/// As if they had been written by a fast client.
+const OBJECTS_A_MS: u64 = 10;
 /// The server keeps larger bodies in files.
 const BODY_BYTES_MAX: u64 = 16 * 1024;
 
@@ -40,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         let mut batch = Batch::new();
         for at in first..arguments.objects.min(first + OBJECTS_TOGETHER) {
             let key = key(at, arguments);
-            let record = add_body(&mut batch, model.clone(), &bytes[at..at + size]);
+            let record = add_body(&mut batch, model.clone(), at, &bytes[at..at + size]);
             batch.put(keys::object(&bucket, &key), record.encode());
         }
         meta.commit(batch).map_err(failed)?;
@@ -98,12 +99,12 @@ fn key(at: usize, arguments: &Arguments) -> String {
 }
 
 /// Gives a record a body and an id of its own.
-fn add_body(batch: &mut Batch, mut record: ObjectRecord, body: &[u8]) -> ObjectRecord {
+fn add_body(batch: &mut Batch, mut record: ObjectRecord, at: usize, body: &[u8]) -> ObjectRecord {
     record.head.id = SortedId::new(record.head.modified_ms, None);
     record.head.size = body.len() as u64;
     record.detail.pieces = Vec::new();
     if !body.is_empty() {
-        let id = BlobId(hex(&random::<16>()));
+        let id = inline_body::new_id(record.head.modified_ms + at as u64 / OBJECTS_A_MS);
         batch.put(keys::inline_body(&id), inline_body::seal(&id, body.to_vec()));
         let size = body.len() as u64;
         record.detail.pieces = vec![Piece { id, size, inline: true, location: String::new(), salt: None }];

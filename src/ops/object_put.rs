@@ -287,7 +287,7 @@ fn store_as_is(
             return Ok((None, Vec::new()));
         }
         if head.len() <= inline_max {
-            let id = BlobId(hex(&crate::codec::random::<16>()));
+            let id = inline_body::new_id(ctx.now);
             let size = head.len() as u64;
             let piece =
                 Piece { id: id.clone(), size, inline: true, location: location.to_owned(), salt: None };

@@ -27,6 +27,7 @@
 //! durable one, so its end would lose acknowledged writes; and as they cannot reuse each other's
 //! pages, a journal's worth of them (10,000 commits) left up to 200 MB of pages to write at once.
 
+use super::checkpoint::Checkpoints;
 use super::database::{CACHE_BYTES, Database, DatabaseFile, Snapshot};
 use super::fault::DiskFaults;
 use super::journal::{AppendError, Entry, Journal};
@@ -52,7 +53,7 @@ pub const GROUP_BATCHES_MAX: usize = 1024;
 /// A group is closed when its keys and values have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A checkpoint is due when this many records have changed, because its time grows with their number.
-pub const RECENT_RECORDS_MAX: usize = 4096;
+pub const RECENT_RECORDS_MAX: usize = 2048;
 /// Where records are slow to write, checkpoints come after fewer, but not after fewer than this: their syncs
 /// cost the same however few there are.
 pub const RECENT_RECORDS_MIN: usize = 512;
@@ -126,6 +127,7 @@ struct State {
 struct Writer {
     journal: Journal,
     entry: Entry,
+    checkpoints: Checkpoints,
     /// How many changed records make a checkpoint due.
     records_max: usize,
     /// The database could not be opened again for want of space; the next writer tries again.
@@ -213,6 +215,7 @@ impl FileMeta {
             writer: Mutex::new(Writer {
                 journal,
                 entry: Entry::default(),
+                checkpoints: Checkpoints::start()?,
                 records_max: RECENT_RECORDS_MAX,
                 database_lost: false,
             }),
@@ -496,12 +499,13 @@ impl Store {
             (Arc::clone(&state.database), Arc::clone(&state.recent))
         };
         let begun = Instant::now();
-        database.write(&recent, writer.journal.sequence()).map_err(Failure::Database)?;
-        writer.records_max = records_within_target(writer.records_max, recent.len(), begun.elapsed());
+        let (records, sequence) = (recent.len(), writer.journal.sequence());
+        writer.checkpoints.write(database, recent, sequence).map_err(Failure::Database)?;
+        writer.records_max = records_within_target(writer.records_max, records, begun.elapsed());
         // In between, readers see the same records in both places.
         let written = std::mem::take(&mut self.state_to_change().recent);
         // Freed after the lock.
-        drop((recent, written));
+        drop(written);
         writer.journal.restart();
         Ok(())
     }

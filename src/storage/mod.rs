@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 pub mod buffers;
+pub mod checkpoint;
 pub mod data_client;
 pub mod database;
 pub mod fault;
