@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
             batch.put(keys::object(&bucket, &key), record.encode());
         }
         meta.commit(batch).map_err(failed)?;
-        if (first + OBJECTS_TOGETHER) % PROGRESS == 0 {
+        if (first + OBJECTS_TOGETHER).is_multiple_of(PROGRESS) {
             let seconds = begin.elapsed().as_secs_f64();
             eprintln!(
                 "  {}: {} of {} objects, {seconds:.0} s",
