@@ -103,6 +103,10 @@ pub struct Record {
     pub signature_version: &'static str,
     /// `AuthHeader` or `QueryString`.
     pub authentication: &'static str,
+    /// The cipher suite, by OpenSSL's name.
+    pub cipher_suite: &'static str,
+    /// The version of TLS: `1.2` or `1.3`.
+    pub tls_version: &'static str,
     /// The `Host` header.
     pub host: String,
     /// Whether the request was let through by an access control list and nothing else.
@@ -135,10 +139,10 @@ impl Record {
             or_dash(&self.version_id),
             self.request_id.clone(),
             or_dash(self.signature_version),
-            "-".to_owned(), // cipher suite
+            or_dash(self.cipher_suite),
             or_dash(self.authentication),
             or_dash(&self.host),
-            "-".to_owned(), // TLS version
+            if self.tls_version.is_empty() { "-".to_owned() } else { format!("TLSv{}", self.tls_version) },
             "-".to_owned(), // access point
             if self.acl_required { "Yes".to_owned() } else { "-".to_owned() },
             "-".to_owned(), // the region that the request came from
@@ -517,6 +521,8 @@ mod tests {
             user_agent: "x\" y\r\nfake".to_owned(),
             signature_version: "SigV4",
             authentication: "AuthHeader",
+            cipher_suite: "ECDHE-RSA-AES128-GCM-SHA256",
+            tls_version: "1.2",
             host: "localhost".to_owned(),
             acl_required: true,
             ..Record::default()
@@ -524,9 +530,10 @@ mod tests {
         assert_eq!(
             record.line(),
             "owner abc [06/Feb/2019:00:00:38 +0000] 192.0.2.3 - 3E57 REST.GET.OBJECT a%20b/%C3%A9 \
-             \"GET /abc/a%20b HTTP/1.1\" 200 - 113 113 7 5 \"-\" \"x%22 y%0D%0Afake\" - 3E57 SigV4 - \
-             AuthHeader localhost - - Yes -\n"
+             \"GET /abc/a%20b HTTP/1.1\" 200 - 113 113 7 5 \"-\" \"x%22 y%0D%0Afake\" - 3E57 SigV4 \
+             ECDHE-RSA-AES128-GCM-SHA256 AuthHeader localhost TLSv1.2 - Yes -\n"
         );
+        assert!(Record::default().line().ends_with(" - - - - - - -\n"), "nothing of TLS on plain HTTP");
         let long = Record { user_agent: "é".repeat(QUOTED_BYTES_MAX), ..Record::default() };
         assert!(long.line().len() < QUOTED_BYTES_MAX + 256);
     }

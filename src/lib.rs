@@ -35,4 +35,5 @@ pub mod signals;
 pub mod statistics;
 pub mod storage;
 pub mod stores;
+pub mod tls;
 pub mod transition;

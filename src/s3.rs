@@ -11,7 +11,9 @@ use crate::codec::clock::Millis;
 use crate::codec::uri::Query;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Handler, Headers, Method, Refusal, Request, Response, ResponseBody, Sent};
+use crate::http::{
+    Body, Encryption, Handler, Headers, Method, Refusal, Request, Response, ResponseBody, Sent,
+};
 use crate::log::{Field, Level, Log};
 use crate::model::BucketName;
 use crate::ops::service::{Bucket, Service, request_id};
@@ -70,7 +72,7 @@ struct Head {
     query: String,
     headers: Headers,
     peer: Option<SocketAddr>,
-    secure: bool,
+    encryption: Option<Encryption>,
 }
 
 impl S3 {
@@ -134,7 +136,8 @@ impl S3 {
             request_id: id,
             now,
             peer: head.peer,
-            secure: head.secure,
+            secure: head.encryption.is_some(),
+            encryption: head.encryption,
             bucket,
             acl_required: Cell::default(),
         };
@@ -157,7 +160,7 @@ impl S3 {
             request_id: id,
             now: self.service.clock.now(),
             peer: head.peer,
-            secure: head.secure,
+            encryption: head.encryption,
         });
         facts.code = error.as_ref().map(|error| error.code().name);
         facts.cause = error.as_ref().and_then(|error| error.log_cause().map(str::to_owned));
@@ -255,6 +258,8 @@ impl S3 {
             version_id: response.header_value("x-amz-version-id").unwrap_or("").to_owned(),
             signature_version,
             authentication,
+            cipher_suite: head.encryption.map_or("", |encryption| encryption.cipher_suite),
+            tls_version: head.encryption.map_or("", |encryption| encryption.version),
             host: header("host"),
             acl_required: facts.acl_required,
             ..Record::default()
@@ -316,8 +321,8 @@ impl S3 {
 impl Handler for S3 {
     fn handle(&self, request: Request<'_>) -> Response {
         let started = Instant::now();
-        let Request { method, path, query, headers, peer, secure, body } = request;
-        let mut head = Head { method, path, query, headers, peer, secure };
+        let Request { method, path, query, headers, peer, encryption, body } = request;
+        let mut head = Head { method, path, query, headers, peer, encryption };
         let id = request_id();
         let mut facts = Facts { received: self.service.clock.now(), ..Facts::default() };
         // One request that panics must not end the worker, let alone the process. Nothing that is

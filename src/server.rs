@@ -15,9 +15,10 @@ use crate::log::{Level, Log};
 use crate::notifications;
 use crate::ops::service::Service;
 use crate::s3::S3;
-use crate::signals::Stop;
+use crate::signals::{Asked, Signals};
 use crate::statistics;
 use crate::stores::Stores;
+use crate::tls::Certificates;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ pub const EXIT_BAD_CONFIGURATION: u8 = 2;
 /// after which supervisors kill.
 pub const STOP_GRACE: Duration = Duration::from_secs(25);
 
+const NO_TLS_IN_TINY_HTTP: &str = "certFilePaths, --tls-self-signed: this build serves with tiny_http, which \
+    speaks plain HTTP only; build it without the feature tiny-http to serve HTTPS";
+
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
     engine: serving::Running,
@@ -41,6 +45,7 @@ pub struct Server {
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
+    certificates: Option<Arc<Certificates>>,
     daemons: Vec<Daemon>,
 }
 
@@ -50,10 +55,6 @@ impl Server {
     /// # Errors
     /// A sentence that says what cannot be opened or bound, and why.
     pub fn start(config: Config, log: Arc<Log>) -> Result<Server, String> {
-        if config.tls.is_some() {
-            // Plain HTTP where the user asked for HTTPS would be worse than not to start.
-            return Err("certFilePaths: this build cannot serve HTTPS yet".to_owned());
-        }
         // First, so that a wrong address does not touch the stores.
         let listeners = bind(&config.listen)?;
         let stores = Stores::open(&config)?;
@@ -70,13 +71,19 @@ impl Server {
         listeners: Vec<TcpListener>,
         log: Arc<Log>,
     ) -> Result<Server, String> {
+        if cfg!(feature = "tiny-http") && config.tls.is_some() {
+            // Plain HTTP where the user asked for HTTPS would be worse than not to start.
+            return Err(NO_TLS_IN_TINY_HTTP.to_owned());
+        }
+        let certificates = config.tls.clone().map(Certificates::load).transpose()?;
+        let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
         let workers = config.workers;
         stores.check_remote_records(&config)?;
         let sweep = stores.sweep_after_crash(&config, &log)?;
         let daemons = daemon::beside_front_end(&config, &stores, &log)?;
         let service = Arc::new(stores.into_service(config)?);
         let handler = Arc::new(S3::new(service.clone(), log.clone()));
-        let options = Options { workers, limits: Limits::default() };
+        let options = Options { workers, limits: Limits::default(), tls };
         let engine = serving::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         let access_log = access_log::Runner::start(service.clone(), log.clone())
@@ -98,6 +105,7 @@ impl Server {
             addresses,
             sweep,
             daemons,
+            certificates,
         })
     }
 
@@ -114,6 +122,11 @@ impl Server {
     /// The shared state.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
+    }
+
+    /// What HTTPS is served with; `None` on plain HTTP.
+    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.as_ref()
     }
 
     /// Stops accepting, lets running requests finish for at most `grace`, and makes everything durable
@@ -154,6 +167,12 @@ fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
 /// Serves until the process is asked to stop; the exit code says how it ended.
 pub fn run(config: Config) -> ExitCode {
     let log = Arc::new(Log::to_stderr(config.log_level));
+    // Once more than needed, so that files that cannot be used count as a bad configuration.
+    let tls = config.tls.clone().filter(|_| config.serves_https());
+    if let Err(message) = tls.map_or(Ok(()), |tls| Certificates::load(tls).map(drop)) {
+        complain(&message);
+        return ExitCode::from(EXIT_BAD_CONFIGURATION);
+    }
     for note in &config.notes {
         log.write(note.level, &note.text, &[]);
     }
@@ -171,21 +190,39 @@ pub fn run(config: Config) -> ExitCode {
 }
 
 fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
-    let stop = Stop::register().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let mut signals = Signals::register(config.serves_https())
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
     if config.role != Role::S3 {
         let daemon = daemon::of_role(&config, log)?;
         say(&config.start_line(daemon.addresses()));
-        stop.wait();
+        // Daemons have no certificates, so that this is to stop.
+        signals.wait();
         daemon.stop(STOP_GRACE)?;
         log.write(Level::Info, "stopped", &[]);
         return Ok(());
     }
     let server = Server::start(config, log.clone())?;
     say(&server.service.config.start_line(server.addresses()));
-    stop.wait();
+    while signals.wait() == Asked::ToReload {
+        reload(&server, log);
+    }
     server.stop(STOP_GRACE)?;
     log.write(Level::Info, "stopped", &[]);
     Ok(())
+}
+
+/// Reads the certificates again. The old ones stay when the new ones cannot be used: who renews them may
+/// be in the middle of it.
+fn reload(server: &Server, log: &Log) {
+    let Some(certificates) = server.certificates() else { return };
+    let source = certificates.source();
+    match certificates.reload() {
+        Ok(()) => log.write(Level::Info, "certificates read again", &[("source", (&source).into())]),
+        Err(cause) => {
+            let fields = [("source", (&source).into()), ("cause", (&cause).into())];
+            log.write(Level::Error, "certificates not read again, the old ones stay", &fields);
+        }
+    }
 }
 
 /// Prints a line for whoever started the process. A closed output is no reason to stop.

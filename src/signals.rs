@@ -1,55 +1,77 @@
-//! The end of the process, asked for from outside: SIGTERM and SIGINT, and what stands for them
-//! elsewhere.
+//! What the process is asked from outside: to stop (SIGTERM, SIGINT, SIGQUIT, and what stands for them
+//! elsewhere), or to read its certificates again (SIGHUP).
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Waits for a request to stop. Register it before anything can ask, so that no signal is lost.
-pub struct Stop {
+/// What the process was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To stop in order.
+    ToStop,
+    /// To read its certificates again.
+    ToReload,
+}
+
+/// Waits for signals. Register it before anything can ask, so that none is lost.
+pub struct Signals {
     #[cfg(unix)]
     wake: std::os::unix::net::UnixStream,
-    #[cfg(not(unix))]
-    asked: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
 }
 
 #[cfg(unix)]
-impl Stop {
-    /// Takes over SIGTERM, SIGINT, SIGHUP and SIGQUIT, which all mean the same: stop in order. Process 1
-    /// of a container has no default for any of them.
-    pub fn register() -> io::Result<Stop> {
+impl Signals {
+    /// Takes over SIGTERM, SIGINT, SIGHUP and SIGQUIT, because process 1 of a container has no default
+    /// for any of them. All mean to stop, but for SIGHUP where there is something to read again.
+    pub fn register(reloads: bool) -> io::Result<Signals> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         let (wake, handler) = std::os::unix::net::UnixStream::pair()?;
+        let stop = Arc::<AtomicBool>::default();
         for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+            // In this order: who is woken finds the flag set.
+            if !(reloads && signal == SIGHUP) {
+                signal_hook::flag::register(signal, stop.clone())?;
+            }
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
         }
-        Ok(Stop { wake })
+        Ok(Signals { wake, stop })
     }
 
-    /// Blocks until the process is asked to stop.
-    pub fn wait(mut self) {
+    /// Blocks until the process is asked something. Stopping goes before reloading.
+    pub fn wait(&mut self) -> Asked {
         use std::io::Read;
         let mut byte = [0];
-        while matches!(self.wake.read(&mut byte), Err(error) if error.kind() == io::ErrorKind::Interrupted) {}
+        loop {
+            match self.wake.read(&mut byte) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(1) if !self.stop.load(Ordering::Acquire) => return Asked::ToReload,
+                _ => return Asked::ToStop,
+            }
+        }
     }
 }
 
 #[cfg(not(unix))]
-impl Stop {
-    /// Takes over Ctrl-C and the closing of the console.
-    pub fn register() -> io::Result<Stop> {
+impl Signals {
+    /// Takes over Ctrl-C and the closing of the console. There is no signal to reload.
+    pub fn register(_reloads: bool) -> io::Result<Signals> {
         use signal_hook::consts::{SIGINT, SIGTERM};
-        let asked = std::sync::Arc::default();
+        let stop = Arc::<AtomicBool>::default();
         for signal in [SIGTERM, SIGINT] {
-            signal_hook::flag::register(signal, std::sync::Arc::clone(&asked))?;
+            signal_hook::flag::register(signal, stop.clone())?;
         }
-        Ok(Stop { asked })
+        Ok(Signals { stop })
     }
 
     /// Blocks until the process is asked to stop.
-    pub fn wait(self) {
+    pub fn wait(&mut self) -> Asked {
         // There is no file descriptor to wait for on these platforms.
         const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
-        while !self.asked.load(std::sync::atomic::Ordering::Acquire) {
+        while !self.stop.load(Ordering::Acquire) {
             std::thread::sleep(LOOK_AGAIN);
         }
+        Asked::ToStop
     }
 }

@@ -20,7 +20,6 @@ use super::keys::{HmacSha256, sha256};
 use super::{Trailers, hex_array_lower, hex_mac, mismatch};
 use crate::codec::hex;
 use crate::error::{Code, Error};
-use hmac::Mac;
 use sha2::{Digest, Sha256};
 use std::io::{self, Read};
 
@@ -97,7 +96,7 @@ impl ChunkChain {
 
     fn check(&self, mac: HmacSha256, text: impl FnOnce() -> String, provided: &str) -> Result<(), Error> {
         let signature = hex_array_lower::<32>(provided);
-        match signature.is_some_and(|bytes| mac.verify_slice(&bytes).is_ok()) {
+        match signature.is_some_and(|bytes| mac.verifies(&bytes)) {
             true => Ok(()),
             false => Err(mismatch(&self.access_key, &text(), provided, None)),
         }

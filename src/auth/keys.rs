@@ -4,17 +4,17 @@
 //! no SHA-256 block beyond its text and one for the outer hash.
 
 use super::hex_mac;
-use hmac::{Hmac, KeyInit, Mac};
+use super::mac::Mac;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 /// HMAC-SHA256, ready for its text.
-pub type HmacSha256 = Hmac<Sha256>;
+pub type HmacSha256 = Mac;
 
 /// HMAC-SHA256 with a key of any length.
 pub fn hmac_sha256(key: &[u8]) -> HmacSha256 {
-    HmacSha256::new_from_slice(key).expect("HMAC takes keys of any length")
+    Mac::sha256(key)
 }
 
 /// SHA-256 of bytes in memory.
@@ -31,7 +31,7 @@ pub fn derive(secret: &str, date: &str, region: &str) -> HmacSha256 {
     let mut key = hmac_sha256(&first);
     for text in [date, region, "s3", "aws4_request"] {
         key.update(text.as_bytes());
-        key = hmac_sha256(&key.finalize().into_bytes());
+        key = hmac_sha256(key.finalize().as_ref());
     }
     key
 }

@@ -16,6 +16,7 @@ pub mod account;
 pub mod canonical;
 pub mod chunked;
 pub mod keys;
+pub mod mac;
 pub mod payload;
 pub mod policy;
 pub mod post;
@@ -322,7 +323,7 @@ pub(crate) fn iso_seconds(millis: Millis) -> String {
 
 /// Finishes an HMAC and writes it in lower-case hexadecimal.
 pub(crate) fn hex_mac(mac: HmacSha256) -> String {
-    hex(&hmac::Mac::finalize(mac).into_bytes())
+    hex(mac.finalize().as_ref())
 }
 
 /// Reads exactly `N` bytes of hexadecimal of either case.

@@ -9,7 +9,6 @@ use crate::auth::keys::{SigningKeyCache, derive};
 use crate::codec::clock::Millis;
 use crate::codec::time;
 use crate::error::{Error, Result};
-use hmac::Mac;
 
 /// The credentials in a form.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +79,7 @@ fn verify_v4(door: &Door<'_>, scope: &sigv4::Scope<'_>, signature: &str, policy:
     let secret = credential.map_or("", |credential| &credential.secret);
     let mac = derive(secret, scope.date, scope.region).chain_update(policy);
     let provided = hex_array_lower::<32>(signature);
-    let matches = provided.is_some_and(|bytes| mac.verify_slice(&bytes).is_ok());
+    let matches = provided.is_some_and(|bytes| mac.verifies(&bytes));
     let credential = credential.ok_or_else(|| unknown_key(scope.access_key))?;
     if matches {
         Ok(identity(scope.access_key, credential))

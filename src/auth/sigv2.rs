@@ -6,13 +6,12 @@
 
 use super::canonical::Pair;
 use super::keys::hmac_sha256;
+use super::mac::Mac;
 use super::{Door, Head, Proof, SignatureVersion, check_skew, identity, iso_seconds, mismatch, missing_date};
 use super::{refuse_token, unknown_key, unsigned_payload};
 use crate::codec::clock::Millis;
 use crate::codec::{base64, time, unbase64};
 use crate::error::{Code, Error, Result};
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
 use std::collections::BTreeMap;
 
 /// Query parameters that are part of the resource, besides `response-*` (sorted). It must have every
@@ -175,13 +174,13 @@ pub(super) fn matches(secret: &str, text: &str, provided: &str) -> bool {
     // What does not decode has the wrong length, and is compared like the rest.
     let provided = unbase64(provided).unwrap_or_default();
     if provided.len() == 32 {
-        return hmac_sha256(secret.as_bytes()).chain_update(text).verify_slice(&provided).is_ok();
+        return hmac_sha256(secret.as_bytes()).chain_update(text).verifies(&provided);
     }
-    hmac_sha1(secret).chain_update(text).verify_slice(&provided).is_ok()
+    hmac_sha1(secret).chain_update(text).verifies(&provided)
 }
 
-fn hmac_sha1(secret: &str) -> Hmac<Sha1> {
-    Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length")
+fn hmac_sha1(secret: &str) -> Mac {
+    Mac::sha1(secret.as_bytes())
 }
 
 fn string_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &str, path: &str) -> String {
@@ -247,7 +246,7 @@ fn push_resource(door: &Door<'_>, path: &str, pairs: &[Pair<'_>], text: &mut Str
 
 /// Signs with HMAC-SHA1: the last part of an `Authorization: AWS access_key:signature` header.
 pub fn signature(secret: &str, string_to_sign: &str) -> String {
-    base64(&hmac_sha1(secret).chain_update(string_to_sign).finalize().into_bytes())
+    base64(hmac_sha1(secret).chain_update(string_to_sign).finalize().as_ref())
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use crate::codec::clock::Millis;
 use crate::codec::{hex, time, uri};
 use crate::error::{Code, Error, Result};
 use crate::http::Headers;
-use hmac::Mac;
 use std::borrow::Cow;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -352,7 +351,7 @@ fn check_signature(
         let text = string_to_sign(&timestamp, &scope, &request);
         let mac = key.clone().chain_update(text.as_bytes());
         // Constant time: the comparison is the crate's.
-        let equal = provided.is_some_and(|bytes| mac.verify_slice(&bytes).is_ok());
+        let equal = provided.is_some_and(|bytes| mac.verifies(&bytes));
         if equal && sound { Ok(()) } else { Err(text) }
     };
     let Err(text) = matches(PathForm::Normal) else {

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::rand::{SecureRandom, SystemRandom};
 
 pub mod clock;
 pub mod digest;
@@ -47,7 +48,7 @@ pub fn unbase64(text: &str) -> Option<Vec<u8>> {
 /// `N` random bytes from the operating system.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has a random source");
+    SystemRandom::new().fill(&mut bytes).expect("the operating system has a random source");
     bytes
 }
 

@@ -2,16 +2,14 @@
 //! gives a value that the rest of the program need not doubt, or the sentence that stops the start.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
 use super::daemons::read_remote;
 use super::given::{ConfigError, Given};
 use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
 use super::{
-    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TlsFiles,
-    TrustedProxies,
+    Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TrustedProxies,
 };
-use super::{accounts, daemons, env, file, locations, network};
+use super::{accounts, certificates, daemons, env, file, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
@@ -35,6 +33,7 @@ impl Config {
         file::read(&config_file, &mut raw, &mut notes)?;
         note_variables(&inputs.variables, &mut notes);
 
+        let listen = network::listen(&raw)?;
         let data = backend(&raw, Id::Data)?;
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
         let locations = locations::read(&location_file, data == Backend::Multiple)?;
@@ -49,7 +48,8 @@ impl Config {
         let published = accounts::read(&file::ACCOUNTS.built_in())?;
         Ok(Config {
             role: daemons::role(&raw)?,
-            listen: network::listen(&raw)?,
+            tls: certificates::tls(&raw, inputs, &listen, &mut notes)?,
+            listen,
             data,
             metadata,
             data_path: folder.join(path(&raw, Id::DataPath)?.unwrap_or("localData")),
@@ -73,7 +73,6 @@ impl Config {
             log_level: log_level(&raw)?,
             health_allow_from: health_allow_from(&raw)?,
             trusted_proxies: trusted_proxies(&raw)?,
-            tls: tls_files(&raw, inputs)?,
             data_client: data_place.client,
             metadata_client: metadata_place.client,
             data_daemon: data_place.daemon,
@@ -92,7 +91,7 @@ fn note_variables(variables: &BTreeMap<String, String>, notes: &mut Vec<Note>) {
 }
 
 /// The stronger of a specific setting and the general one; of equals the specific one.
-fn stronger(raw: &Raw, specific: Id, general: Id) -> Option<(Id, &Given)> {
+pub(super) fn stronger(raw: &Raw, specific: Id, general: Id) -> Option<(Id, &Given)> {
     let (specific, general) =
         (raw.get(specific).map(|given| (specific, given)), raw.get(general).map(|given| (general, given)));
     match (specific, general) {
@@ -166,7 +165,7 @@ fn is_host(name: &str) -> bool {
     !name.is_empty() && name.len() <= 253 && name.bytes().all(allowed) && !has_port
 }
 
-fn hosts(raw: &Raw, id: Id) -> Result<Vec<String>, ConfigError> {
+pub(super) fn hosts(raw: &Raw, id: Id) -> Result<Vec<String>, ConfigError> {
     let allowed = setting(id).kind.allowed();
     let mut hosts = Vec::new();
     for given in raw.list(id)?.unwrap_or_default() {
@@ -249,27 +248,6 @@ fn trusted_proxies(raw: &Raw) -> Result<Option<TrustedProxies>, ConfigError> {
     let header = given.require("extractClientIPFromHeader", "a header name")?;
     let header = header.text("a header name")?.to_ascii_lowercase();
     Ok(Some(TrustedProxies { networks, header }))
-}
-
-fn tls_files(raw: &Raw, inputs: &Inputs) -> Result<Option<TlsFiles>, ConfigError> {
-    let Some(given) = raw.get(Id::Certificates) else {
-        let asked = raw.get(Id::Ssl).filter(|_| raw.get(Id::Endpoint).is_some());
-        let refused = asked.map(|ssl| ssl.refuse(&setting(Id::Ssl).kind.allowed()));
-        return refused.map_or(Ok(None), Err);
-    };
-    given.entries(&setting(Id::Certificates).kind.allowed())?;
-    let readable = "the path of a readable file";
-    let open = |given: &Given| {
-        let path = inputs.folder.join(given.text(readable)?);
-        match path.is_file() && File::open(&path).is_ok() {
-            true => Ok(path),
-            false => Err(given.refuse(readable)),
-        }
-    };
-    let key = open(&given.require("key", readable)?)?;
-    let cert = open(&given.require("cert", readable)?)?;
-    let ca = given.get("ca").map(|ca| open(&ca)).transpose()?;
-    Ok(Some(TlsFiles { key, cert, ca }))
 }
 
 /// `localCache` of the file, its host and port replaced by a container's variables. Without either,

@@ -20,6 +20,7 @@ use given::ConfigError;
 use settings::Raw;
 
 pub mod accounts;
+mod certificates;
 mod check;
 pub mod daemons;
 pub mod env;
@@ -84,7 +85,25 @@ impl fmt::Debug for LocalCache {
     }
 }
 
-/// `certFilePaths`: what HTTPS is served with. The files could be opened when the configuration was
+/// What HTTPS is served with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// `certFilePaths`.
+    Files(TlsFiles),
+    /// `--tls-self-signed`.
+    SelfSigned(SelfSigned),
+}
+
+/// `--tls-self-signed`: certificates of a CA of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// Where they are kept.
+    pub folder: PathBuf,
+    /// The names that the server has: DNS names, with wildcards, and IP addresses. Never empty.
+    pub names: Vec<String>,
+}
+
+/// `certFilePaths`: a key and its certificates. The files could be opened when the configuration was
 /// checked; what they hold was not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -92,7 +111,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The certificate chain, PEM.
     pub cert: PathBuf,
-    /// Further certificates, PEM.
+    /// Certificates that lead from the server's to its CA, where `cert` has only the server's, PEM.
     pub ca: Option<PathBuf>,
 }
 
@@ -167,8 +186,8 @@ pub struct Config {
     pub health_allow_from: Vec<Cidr>,
     /// Whose word about the client's address is taken; `None` trusts nobody's.
     pub trusted_proxies: Option<TrustedProxies>,
-    /// Serve HTTPS with these files; `None` serves plain HTTP.
-    pub tls: Option<TlsFiles>,
+    /// Serve HTTPS with this; `None` serves plain HTTP.
+    pub tls: Option<Tls>,
     /// The data daemon that keeps this front end's bodies; `None` when it keeps them itself.
     pub data_client: Option<Remote>,
     /// The metadata daemon that keeps this front end's records; `None` when it keeps them itself.
@@ -281,6 +300,11 @@ impl Config {
         found.or(self.notification_webhook.as_ref()).map(String::as_str)
     }
 
+    /// Whether this process serves HTTPS: daemons speak plain HTTP, whatever front ends are configured to.
+    pub fn serves_https(&self) -> bool {
+        self.tls.is_some() && self.role == Role::S3
+    }
+
     /// Whether anybody beyond this machine can reach the server with keys that everybody can read.
     pub fn is_exposed_with_published_keys(&self) -> bool {
         self.published_keys && self.listen.iter().any(|address| !address.ip().to_canonical().is_loopback())
@@ -288,7 +312,7 @@ impl Config {
 
     /// The line that is printed when the server accepts connections on `addresses`.
     pub fn start_line(&self, addresses: &[SocketAddr]) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.serves_https() { "https" } else { "http" };
         let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
         let (backend, durability) = (self.backends(), self.durability());
         let warning = if self.role == Role::S3 && self.is_exposed_with_published_keys() {

@@ -121,7 +121,8 @@ fn every_bad_flag_or_variable_stops_with_a_sentence_that_names_it() {
         (&[], &[("HEALTHCHECKS_ALLOWFROM", "all")], "environment variable HEALTHCHECKS_ALLOWFROM: \"all\""),
         (&[], &[("SCALITY_ACCESS_KEY_ID", "A")], "environment variable SCALITY_ACCESS_KEY_ID"),
         (&[], &[("S3AUTH_CONFIG", "/nowhere")], "environment variable S3AUTH_CONFIG: \"/nowhere\""),
-        (&[], &[("SSL", "1"), ("ENDPOINT", "host")], "environment variable SSL: \"1\""),
+        (&["--tls-self-signed="], &[], "--tls-self-signed: \"\""),
+        (&["--tls-self-signed=t", "--tls-names=a,b:1"], &[], "--tls-names: \"b:1\""),
     ] {
         let error = check(args, variables).unwrap_err();
         assert!(error.0.starts_with(part), "{error}");

@@ -1,10 +1,8 @@
 //! A 256-bit key, and the three things that are done with one: deriving, wrapping, sealing.
 
 use crate::codec::{base64, random, unbase64};
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
+use ring::hmac;
 use std::fmt;
 
 /// The length of every key in bytes.
@@ -37,12 +35,12 @@ impl Key {
     /// The HMAC-SHA256 under this key of a purpose and what is particular to the case. Purposes are
     /// constants of this program, none of which is the beginning of another.
     pub fn mac(&self, purpose: &'static str, bytes: &[u8]) -> [u8; 32] {
-        let mut mac =
-            <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let mut mac = hmac::Context::with_key(&key);
         mac.update(purpose.as_bytes());
         mac.update(&[0]);
         mac.update(bytes);
-        mac.finalize().into_bytes().into()
+        mac.sign().as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
     }
 
     /// A key for one purpose, which tells nothing of this one.
@@ -71,7 +69,8 @@ impl Key {
 
     /// Makes the cipher once for many chunks.
     pub fn cipher(&self) -> Cipher {
-        Cipher(Aes256Gcm::new(&self.0.into()))
+        let key = UnboundKey::new(&AES_256_GCM, &self.0).expect("the key has the length of AES-256");
+        Cipher(LessSafeKey::new(key))
     }
 
     fn seal(&self, number: u32, last: bool, context: &[u8], bytes: &mut [u8]) -> [u8; TAG_BYTES] {
@@ -100,29 +99,31 @@ impl Drop for Key {
 }
 
 /// AES-256-GCM under one key, for messages with numbers.
-pub struct Cipher(Aes256Gcm);
+pub struct Cipher(LessSafeKey);
 
 impl Cipher {
     /// Encrypts in place and returns the tag. No number may be used twice under one key; `last` tells
     /// the end of a run of messages from its middle. `bytes` are far fewer than the 64 GiB that GCM
     /// takes.
     pub fn seal(&self, number: u32, last: bool, context: &[u8], bytes: &mut [u8]) -> [u8; TAG_BYTES] {
-        let tag = self.0.encrypt_inout_detached(&nonce(number, last), context, bytes.into());
-        tag.expect("a chunk is shorter than what GCM can encrypt").into()
+        let tag = self.0.seal_in_place_separate_tag(nonce(number, last), Aad::from(context), bytes);
+        let tag = tag.expect("a chunk is shorter than what GCM can encrypt");
+        tag.as_ref().try_into().expect("a tag of GCM has sixteen bytes")
     }
 
     /// Decrypts in place; `false` (and `bytes` are worthless) unless they are what was sealed.
     pub fn open(&self, number: u32, last: bool, context: &[u8], bytes: &mut [u8], tag: &[u8]) -> bool {
         let Ok(tag) = Tag::try_from(tag) else { return false };
-        self.0.decrypt_inout_detached(&nonce(number, last), context, bytes.into(), &tag).is_ok()
+        let context = Aad::from(context);
+        self.0.open_in_place_separate_tag(nonce(number, last), context, tag, bytes, 0..).is_ok()
     }
 }
 
-fn nonce(number: u32, last: bool) -> Nonce<aes_gcm::aead::consts::U12> {
+fn nonce(number: u32, last: bool) -> Nonce {
     let mut nonce = [0; 12];
     nonce[7..11].copy_from_slice(&number.to_be_bytes());
     nonce[11] = u8::from(last);
-    nonce.into()
+    Nonce::assume_unique_for_key(nonce)
 }
 
 #[cfg(test)]

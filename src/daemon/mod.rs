@@ -70,7 +70,7 @@ impl Daemon {
     /// A sentence that says what failed.
     pub fn start(listeners: Vec<TcpListener>, workers: usize, served: Served) -> Result<Daemon, String> {
         let Served { role, handler, sync } = served;
-        let options = Options { workers, limits: Limits::default() };
+        let options = Options { workers, limits: Limits::default(), tls: None };
         let engine = serving::serve(listeners, options, handler)
             .map_err(|error| format!("cannot start the {} daemon: {error}", role.as_str()))?;
         let addresses = engine.local_addrs().to_vec();

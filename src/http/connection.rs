@@ -5,7 +5,7 @@
 //! a client without a deadline, and heads, drains and lingering closes never block at all.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,8 @@ use super::incoming::{Incoming, READ_SLICE, Rest, Wire, discard, is_timeout};
 use super::input::Input;
 use super::limits::Limits;
 use super::reply::{DateCache, Terms, send};
-use super::{Body, Handler, Method, Refusal, Request, Response};
+use super::transport::{Fault, Transport};
+use super::{Body, Encryption, Handler, Method, Refusal, Request, Response};
 
 /// A client that sent its next request within this time after a response is likely to do so again.
 const HOT: Duration = Duration::from_millis(2);
@@ -31,6 +32,8 @@ pub struct Site {
     pub handler: Arc<dyn Handler>,
     /// The limits.
     pub limits: Limits,
+    /// What connections are encrypted with; `None` for plain HTTP.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Worker threads.
     pub workers: usize,
     /// Workers that attend no connection.
@@ -81,6 +84,8 @@ pub enum Next {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
+    /// In the middle of the TLS handshake.
+    Handshake,
     /// New, without a byte.
     Fresh,
     /// Between requests.
@@ -99,8 +104,8 @@ enum Phase {
 pub struct Connection {
     /// Its place in the engine.
     pub key: usize,
-    /// The socket, blocking.
-    pub stream: TcpStream,
+    /// The socket and its encryption.
+    pub transport: Transport,
     /// The client's address.
     pub peer: SocketAddr,
     /// Whether it counts towards the limits; otherwise it only carries a refusal.
@@ -108,6 +113,7 @@ pub struct Connection {
     /// When it has waited enough.
     pub deadline: Instant,
     phase: Phase,
+    encryption: Option<Encryption>,
     input: Input,
     scan: HeadScan,
     waiting_since: Instant,
@@ -122,36 +128,49 @@ enum Received {
 
 impl Connection {
     /// A new connection.
+    ///
+    /// # Errors
+    /// When its socket cannot be used.
     pub fn new(
         key: usize,
         stream: TcpStream,
         peer: SocketAddr,
         admitted: bool,
-        limits: &Limits,
-    ) -> Connection {
+        site: &Site,
+    ) -> io::Result<Connection> {
         let now = Instant::now();
-        Connection {
+        let (transport, phase, patience) = match &site.tls {
+            Some(tls) => {
+                (Transport::encrypted(stream, tls.clone())?, Phase::Handshake, site.limits.handshake)
+            }
+            None => (Transport::plain(stream), Phase::Fresh, site.limits.first_byte),
+        };
+        Ok(Connection {
             key,
-            stream,
+            transport,
             peer,
             admitted,
-            deadline: now + limits.first_byte,
-            phase: Phase::Fresh,
+            deadline: now + patience,
+            phase,
+            encryption: None,
             input: Input::default(),
             scan: HeadScan::default(),
             waiting_since: now,
             hot: false,
-        }
+        })
     }
 
     /// Reads what has arrived and does what follows from it.
     pub fn attend(&mut self, site: &Site, desk: &mut Desk) -> Next {
         self.hot = matches!(self.phase, Phase::Idle) && self.waiting_since.elapsed() < HOT;
         self.input.borrow_from(&mut desk.loan);
-        let next = match self.receive() {
-            Received::Something => self.proceed(site, desk),
-            Received::Nothing => Next::Wait,
-            Received::End => Next::Close,
+        let next = match self.phase {
+            Phase::Handshake => self.shake_hands(site, desk),
+            _ => match self.receive() {
+                Received::Something => self.proceed(site, desk),
+                Received::Nothing => Next::Wait,
+                Received::End => Next::Close,
+            },
         };
         self.input.return_to(&mut desk.loan);
         next
@@ -170,12 +189,44 @@ impl Connection {
         matches!(self.phase, Phase::Head)
     }
 
+    /// Whether it waits until more can be sent, besides for input.
+    pub fn waits_to_send(&self) -> bool {
+        matches!(self.phase, Phase::Handshake) && self.transport.waits_to_send()
+    }
+
+    /// Goes on with the handshake, as far as that goes without waiting.
+    fn shake_hands(&mut self, site: &Site, desk: &mut Desk) -> Next {
+        match self.transport.advance() {
+            Ok(false) => Next::Wait,
+            Ok(true) => {
+                self.phase = Phase::Fresh;
+                self.encryption = self.transport.encryption();
+                self.deadline = Instant::now() + site.limits.first_byte;
+                // The first request may have come with the end of the handshake.
+                match self.transport.drain_into(&mut self.input) {
+                    Ok(()) => self.serve(site, desk),
+                    Err(_) => Next::Close,
+                }
+            }
+            Err(Fault::Gone) => Next::Close,
+            Err(Fault::Refused) => self.linger(&site.limits),
+            Err(Fault::PlainHttp) => {
+                self.phase = Phase::Fresh;
+                self.refuse(Refusal::BadRequest("This port speaks HTTPS only."), site, desk)
+            }
+        }
+    }
+
     /// Sends a refusal and prepares to close.
     pub fn refuse(&mut self, refusal: Refusal, site: &Site, desk: &mut Desk) -> Next {
+        if matches!(self.phase, Phase::Handshake) {
+            // There is no way yet in which the client could be told.
+            return Next::Close;
+        }
         let response = fenced(|| site.handler.refuse(refusal, Some(self.peer)));
         let terms =
             Terms { head_only: self.input.bytes().starts_with(b"HEAD "), close: true, http_1_0: false };
-        let wire = wire(&self.stream, site);
+        let wire = wire(&self.transport, site);
         if send(&wire, response, terms, &mut desk.out, &mut desk.date).complete {
             self.linger(&site.limits)
         } else {
@@ -186,7 +237,12 @@ impl Connection {
     /// Reads once. Called when the poller said that there is something, or to stay for a moment.
     fn receive(&mut self) -> Received {
         loop {
-            return match self.input.fill(&mut &self.stream) {
+            let filled = match self.phase {
+                // Nobody looks at it, so nobody decrypts it.
+                Phase::Lingering(_) => self.input.fill(&mut self.transport.socket()),
+                _ => self.transport.fill(&mut self.input),
+            };
+            return match filled {
                 Ok(0) => Received::End,
                 Ok(_) => Received::Something,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -212,7 +268,8 @@ impl Connection {
                 Ok(_) => Next::Wait,
                 Err(_) => Next::Close,
             },
-            Phase::Fresh | Phase::Idle | Phase::Head => self.serve(site, desk),
+            // A handshake does not come here: its bytes are rustls's.
+            Phase::Handshake | Phase::Fresh | Phase::Idle | Phase::Head => self.serve(site, desk),
         }
     }
 
@@ -260,7 +317,7 @@ impl Connection {
             }
             return Some(Next::Wait);
         }
-        if site.is_stopping() {
+        if site.is_stopping() || self.transport.has_ended() {
             return Some(Next::Close);
         }
         if self.hot && site.may_stay() {
@@ -282,10 +339,10 @@ impl Connection {
     fn exchange(&mut self, head: Head, site: &Site, desk: &mut Desk) -> Option<Next> {
         let (method, framing, http_1_0) = (head.method, head.framing, head.http_1_0);
         let (keep_alive, expects_continue) = (head.keep_alive, head.expects_continue);
-        let wire = wire(&self.stream, site);
+        let wire = wire(&self.transport, site);
         let mut incoming = Incoming::new(wire, &mut self.input, framing, expects_continue);
         incoming.invite_nothing(expects_continue);
-        let request = request(head, self.peer, &mut incoming);
+        let request = request(head, self.peer, self.encryption, &mut incoming);
         let response = fenced(|| site.handler.handle(request));
         let rest = incoming.finish();
 
@@ -293,8 +350,8 @@ impl Connection {
         let terms = Terms { head_only: method == Method::Head, close, http_1_0 };
         let sent = send(&wire, response, terms, &mut desk.out, &mut desk.date);
         if !sent.complete {
-            // The client must not take a part for the whole; failure means that it has gone already.
-            let _ = self.stream.shutdown(Shutdown::Both);
+            // The client must not take a part for the whole.
+            self.transport.cut();
             return Some(Next::Close);
         }
         match rest {
@@ -311,7 +368,7 @@ impl Connection {
 
     /// Half closes, so that the client sees the end of the answer, and waits for it to go.
     fn linger(&mut self, limits: &Limits) -> Next {
-        if self.stream.shutdown(Shutdown::Write).is_err() {
+        if self.transport.shut_down_writing().is_err() {
             return Next::Close;
         }
         let arrived = self.input.bytes().len();
@@ -322,11 +379,16 @@ impl Connection {
     }
 }
 
-fn wire<'a>(stream: &'a TcpStream, site: &'a Site) -> Wire<'a> {
-    Wire { stream, limits: &site.limits, abandoned: &site.abandoned }
+fn wire<'a>(transport: &'a Transport, site: &'a Site) -> Wire<'a> {
+    Wire { transport, limits: &site.limits, abandoned: &site.abandoned }
 }
 
-fn request<'a>(head: Head, peer: SocketAddr, incoming: &'a mut Incoming<'_>) -> Request<'a> {
+fn request<'a>(
+    head: Head,
+    peer: SocketAddr,
+    encryption: Option<Encryption>,
+    incoming: &'a mut Incoming<'_>,
+) -> Request<'a> {
     let length = head.framing.remaining();
     let body = if length == Some(0) { Body::empty() } else { Body::new(length, Box::new(incoming)) };
     Request {
@@ -335,7 +397,7 @@ fn request<'a>(head: Head, peer: SocketAddr, incoming: &'a mut Incoming<'_>) -> 
         query: head.query,
         headers: head.headers,
         peer: Some(peer),
-        secure: false,
+        encryption,
         body,
     }
 }

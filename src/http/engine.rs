@@ -47,6 +47,8 @@ pub struct Options {
     pub workers: usize,
     /// The limits.
     pub limits: Limits,
+    /// Serves HTTPS with this; `None` serves plain HTTP.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 /// A running engine. Dropping it without [`Running::stop`] leaves it running until the process ends.
@@ -68,7 +70,7 @@ pub fn serve(
 ) -> io::Result<Running> {
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let workers = options.workers.max(2);
-    let shared = Arc::new(Shared::new(listeners, workers, options.limits, handler)?);
+    let shared = Arc::new(Shared::new(listeners, workers, options, handler)?);
     let mut running = Running { shared, addresses, threads: Vec::with_capacity(workers) };
     for index in 0..workers {
         let shared = running.shared.clone();
@@ -164,9 +166,10 @@ impl Shared {
     fn new(
         listeners: Vec<TcpListener>,
         workers: usize,
-        limits: Limits,
+        options: Options,
         handler: Arc<dyn Handler>,
     ) -> io::Result<Shared> {
+        let Options { limits, tls, .. } = options;
         let places = limits.connections_max + REFUSED_MAX;
         let poller = Poller::new()?;
         let mut listening = Vec::with_capacity(listeners.len());
@@ -179,6 +182,7 @@ impl Shared {
         let site = Site {
             handler,
             limits,
+            tls,
             workers,
             free: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
@@ -312,7 +316,8 @@ impl Shared {
         let mut slot = lock(&self.slots[key]);
         // A stop empties the slots after it has set this, so either it or this sees the connection.
         let stopping = self.site.stopping.load(Ordering::Acquire);
-        if stopping || arm(&self.poller, &connection.stream, Event::readable(key)).is_err() {
+        let event = Event { key, readable: true, writable: connection.waits_to_send() };
+        if stopping || arm(&self.poller, connection.transport.socket(), event).is_err() {
             drop(slot);
             return self.close(connection);
         }
@@ -323,7 +328,8 @@ impl Shared {
 
     fn close(&self, connection: Box<Connection>) {
         // An error means that it was not watched.
-        let _ = self.poller.delete(&connection.stream);
+        let _ = self.poller.delete(connection.transport.socket());
+        connection.transport.part();
         let (key, peer, admitted) = (connection.key, connection.peer.ip(), connection.admitted);
         drop(connection);
         if admitted {
@@ -376,7 +382,7 @@ impl Shared {
             return self.close(connection);
         }
         // Not watched while a worker writes the answer.
-        let _ = self.poller.modify(&connection.stream, Event::none(connection.key));
+        let _ = self.poller.modify(connection.transport.socket(), Event::none(connection.key));
         jobs.push_back(Job::Expire(connection));
     }
 
@@ -426,7 +432,13 @@ impl Shared {
             return;
         };
         let admitted = self.enter(peer.ip());
-        let mut connection = Box::new(Connection::new(key, stream, peer, admitted, &self.site.limits));
+        let connection = Connection::new(key, stream, peer, admitted, &self.site);
+        let Ok(mut connection) = connection.map(Box::new) else {
+            if admitted {
+                self.leave(peer.ip());
+            }
+            return lock(&self.keys).push(key);
+        };
         if !admitted && connection.refuse(Refusal::TooManyConnections, &self.site, desk) == Next::Close {
             return self.close(connection);
         }
@@ -442,8 +454,8 @@ impl Shared {
         }
         if let Ok((stream, peer)) = listening.socket.accept()
             && Wire::prepare(&stream, &self.site.limits).is_ok()
+            && let Ok(mut connection) = Connection::new(0, stream, peer, false, &self.site)
         {
-            let mut connection = Connection::new(0, stream, peer, false, &self.site.limits);
             connection.refuse(Refusal::TooManyConnections, &self.site, desk);
         }
         listening.reserve = listening.socket.try_clone().ok();

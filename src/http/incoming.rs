@@ -1,7 +1,7 @@
 //! A request body as the handler reads it: the framing removed, the deadlines held, `100 Continue` sent
 //! at the first read.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::framing::{Framing, Malformed, Step};
 use super::input::Input;
 use super::limits::Limits;
+use super::transport::{Progress, Transport};
 
 /// How long a read waits before deadlines are looked at. Short, because the same time-out bounds how long
 /// a worker stays with a connection that may send its next request at once.
@@ -26,11 +27,11 @@ const DIRECT_BYTES_MIN: usize = 4 * 1024;
 /// The interim response that invites a body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A socket with what bounds its use.
+/// A connection with what bounds its use.
 #[derive(Clone, Copy)]
 pub struct Wire<'a> {
-    /// The socket, blocking, with its time-outs set by [`Wire::prepare`].
-    pub stream: &'a TcpStream,
+    /// The connection, its socket blocking, with its time-outs set by [`Wire::prepare`].
+    pub transport: &'a Transport,
     /// The limits.
     pub limits: &'a Limits,
     /// Set when the grace period of a stop is over.
@@ -50,30 +51,25 @@ impl Wire<'_> {
 
     /// Writes everything, and returns how much was written when that fails.
     pub fn write_all(&self, bytes: &[u8]) -> Result<(), usize> {
-        let mut written = 0;
-        let mut progress = None;
-        while written < bytes.len() {
-            let mut stream = self.stream;
-            match stream.write(&bytes[written..]) {
-                Ok(0) => return Err(written),
-                Ok(count) => {
-                    written += count;
-                    progress = None;
-                }
+        let mut progress = Progress::default();
+        let mut stalled = None;
+        loop {
+            match self.transport.write(bytes, &mut progress) {
+                Ok(true) => return Ok(()),
+                Ok(false) => stalled = None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) => {
                     // The first slice has passed already when the clock is first read.
-                    let since = progress.get_or_insert_with(Instant::now);
+                    let since = stalled.get_or_insert_with(Instant::now);
                     let slice = self.limits.write_inactivity.min(WRITE_SLICE_MAX);
                     let late = since.elapsed() + slice >= self.limits.write_inactivity;
                     if late || self.abandoned.load(Ordering::Relaxed) {
-                        return Err(written);
+                        return Err(progress.sent);
                     }
                 }
-                Err(_) => return Err(written),
+                Err(_) => return Err(progress.sent),
             }
         }
-        Ok(())
     }
 }
 
@@ -128,7 +124,11 @@ impl<'a> Incoming<'a> {
     pub fn finish(mut self) -> Rest {
         if self.stalled {
             // Failure leaves a longer time-out, which only costs a worker some milliseconds.
-            let _ = self.wire.stream.set_read_timeout(Some(READ_SLICE));
+            let _ = self.wire.transport.socket().set_read_timeout(Some(READ_SLICE));
+        }
+        // What was decrypted with the last of the body: the poller would not tell of it.
+        if self.wire.transport.drain_into(self.input).is_err() {
+            return Rest::Unbounded;
         }
         // Whether a client that was not invited sends its body cannot be known (RFC 9110 section 10.1.1).
         if self.failed.is_some() || self.continue_due {
@@ -161,7 +161,7 @@ impl<'a> Incoming<'a> {
                 _ if copied > 0 => break,
                 Step::Content(left) if room.len() >= DIRECT_BYTES_MIN => self.receive_content(room, left)?,
                 Step::Content(_) | Step::More => {
-                    self.receive(|input, mut stream| input.fill(&mut stream))?;
+                    self.receive(|input, transport| input.fill(&mut Reading(transport)))?;
                     continue;
                 }
             };
@@ -193,31 +193,34 @@ impl<'a> Incoming<'a> {
     fn receive_content(&mut self, target: &mut [u8], left: u64) -> io::Result<usize> {
         let count = at_most(target.len(), left);
         let target = &mut target[..count];
-        self.receive(|_, mut stream| stream.read(target))
+        self.receive(|_, transport| transport.read(target))
     }
 
     /// Reads once, however many slices that takes within the deadlines.
     fn receive(
         &mut self,
-        mut read: impl FnMut(&mut Input, &TcpStream) -> io::Result<usize>,
+        mut read: impl FnMut(&mut Input, &Transport) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let begun = Instant::now();
         loop {
-            match read(self.input, self.wire.stream) {
+            match read(self.input, self.wire.transport) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     self.rate.note(count, begun.elapsed(), self.wire.limits)?;
                     return Ok(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) => {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted && !is_timeout(&error) => {
+                    return Err(error);
+                }
+                Err(error) => {
                     let late = begun.elapsed() >= self.wire.limits.body_inactivity;
                     if late || self.wire.abandoned.load(Ordering::Relaxed) {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
-                    self.stall();
+                    if is_timeout(&error) {
+                        self.stall();
+                    }
                 }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -227,7 +230,7 @@ impl<'a> Incoming<'a> {
             self.stalled = true;
             let slice = self.wire.limits.body_inactivity.min(STALLED_SLICE_MAX).max(READ_SLICE);
             // Failure only means more wake-ups.
-            let _ = self.wire.stream.set_read_timeout(Some(slice));
+            let _ = self.wire.transport.socket().set_read_timeout(Some(slice));
         }
     }
 }
@@ -242,6 +245,15 @@ impl Read for Incoming<'_> {
             self.failed = Some(error.kind());
         }
         result
+    }
+}
+
+/// A connection as a source of its bytes.
+struct Reading<'a>(&'a Transport);
+
+impl Read for Reading<'_> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        self.0.read(target)
     }
 }
 

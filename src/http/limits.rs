@@ -45,7 +45,11 @@ pub struct Limits {
     pub headers_bytes_max: usize,
     /// Header lines.
     pub headers_max: usize,
-    /// From accept to the first byte; then the connection is closed silently.
+    /// From accept to the end of the TLS handshake, whatever arrives between; then the connection is
+    /// closed silently.
+    pub handshake: Duration,
+    /// From accept, or from the end of the handshake, to the first byte; then the connection is closed
+    /// silently.
     pub first_byte: Duration,
     /// From the first byte of a head to its last, whatever arrives between; then 408.
     pub head: Duration,
@@ -76,6 +80,7 @@ impl Default for Limits {
             header_line_bytes_max: 16 * 1024,
             headers_bytes_max: 32 * 1024,
             headers_max: 100,
+            handshake: Duration::from_secs(10),
             first_byte: Duration::from_secs(30),
             head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(65),

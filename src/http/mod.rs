@@ -30,6 +30,7 @@ mod head;
 mod incoming;
 mod input;
 mod reply;
+mod transport;
 
 /// The request methods that S3 has, and everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +140,15 @@ impl Headers {
     }
 }
 
+/// How a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// The version of TLS: `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The cipher suite, by the name that OpenSSL and S3's access logs give it.
+    pub cipher_suite: &'static str,
+}
+
 /// A request whose head is complete and whose body has not been read.
 pub struct Request<'a> {
     /// The method.
@@ -151,8 +161,8 @@ pub struct Request<'a> {
     pub headers: Headers,
     /// The client's address, where the connection still has one.
     pub peer: Option<SocketAddr>,
-    /// Whether the connection is encrypted.
-    pub secure: bool,
+    /// How the connection is encrypted; `None` for plain HTTP.
+    pub encryption: Option<Encryption>,
     /// The body.
     pub body: Body<'a>,
 }

@@ -204,7 +204,7 @@ fn hand_up<'a>(head: Head, peer: Option<SocketAddr>, request: &'a mut tiny_http:
         query: head.query,
         headers: head.headers,
         peer,
-        secure: false,
+        encryption: None,
         body,
     }
 }

@@ -110,6 +110,7 @@ fn of_s3(ctx: &Context<'_>, question: &Question<'_>, name: &str) -> Vec<String> 
         "versionid" => question.version.map(str::to_owned),
         "resourceaccount" => account_of_bucket(ctx, question),
         "authtype" | "signatureversion" | "signatureage" => of_proof(ctx, name),
+        "tlsversion" => ctx.encryption.map(|encryption| encryption.version.to_owned()),
         "x-amz-content-sha256" => ctx.header(name).map(str::to_owned),
         _ if writes(question.action) => of_write(ctx, name),
         // The entries of a DeleteObjects have conditions of their own.

@@ -67,6 +67,7 @@ impl Internal {
             now: self.now,
             peer: None,
             secure: true,
+            encryption: None,
             bucket: Some(self.bucket.clone()),
             acl_required: Cell::default(),
         }

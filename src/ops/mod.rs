@@ -11,7 +11,7 @@ use crate::codec::clock::Millis;
 use crate::codec::digest::DigestReader;
 use crate::codec::uri::Query;
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Headers, Method, Response, ResponseBody};
+use crate::http::{Body, Encryption, Headers, Method, Response, ResponseBody};
 use crate::model::{BucketName, ObjectKey};
 use checksum::BodyChecksums;
 use service::{Bucket, Service};
@@ -140,8 +140,10 @@ pub struct Context<'a> {
     pub now: Millis,
     /// The client's address.
     pub peer: Option<SocketAddr>,
-    /// Whether the connection is encrypted.
+    /// Whether the request came over an encrypted connection, or from within.
     pub secure: bool,
+    /// How the connection is encrypted; `None` for plain HTTP and for requests from within.
+    pub encryption: Option<Encryption>,
     /// The bucket, when the operation is about one that exists.
     pub bucket: Option<Arc<Bucket>>,
     /// Whether a grant of an access control list was needed, for the access log.

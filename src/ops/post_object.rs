@@ -81,6 +81,7 @@ pub fn post(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         now: ctx.now,
         peer: ctx.peer,
         secure: ctx.secure,
+        encryption: ctx.encryption,
         bucket: ctx.bucket.clone(),
         acl_required: Cell::default(),
     };

@@ -16,7 +16,7 @@ use crate::codec::clock::Millis;
 use crate::codec::uri::{self, Query};
 use crate::codec::xml_writer::escape;
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Headers, Method, Response, ResponseBody};
+use crate::http::{Body, Encryption, Headers, Method, Response, ResponseBody};
 use crate::model::ObjectKey;
 use crate::model::website::{Origin, WebsiteConfiguration};
 use std::cell::Cell;
@@ -39,8 +39,8 @@ pub struct Visit<'r> {
     pub now: Millis,
     /// The client's address.
     pub peer: Option<SocketAddr>,
-    /// Whether the connection is encrypted.
-    pub secure: bool,
+    /// How the connection is encrypted.
+    pub encryption: Option<Encryption>,
 }
 
 /// Whether a target is one of the configured website endpoints.
@@ -92,7 +92,7 @@ impl Visit<'_> {
     }
 
     fn origin<'r>(&'r self, root: &'r str) -> Origin<'r> {
-        let scheme = if self.secure { "https" } else { "http" };
+        let scheme = if self.encryption.is_some() { "https" } else { "http" };
         Origin { scheme, host: self.headers.get("host").unwrap_or(&self.target.endpoint), root }
     }
 
@@ -113,7 +113,8 @@ impl Visit<'_> {
             request_id: self.request_id,
             now: self.now,
             peer: self.peer,
-            secure: self.secure,
+            secure: self.encryption.is_some(),
+            encryption: self.encryption,
             bucket: Some(bucket.clone()),
             acl_required: Cell::default(),
         };

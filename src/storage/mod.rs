@@ -26,6 +26,7 @@ pub mod journal;
 pub mod layout;
 pub mod memory;
 pub mod meta_wire;
+mod names;
 mod overlay;
 pub mod recent;
 pub mod remote;

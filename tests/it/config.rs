@@ -306,6 +306,70 @@ fn it_stops_in_order_on_every_usual_signal() {
 }
 
 #[cfg(unix)]
+#[cfg(all(unix, not(feature = "tiny-http")))]
+#[test]
+fn a_hangup_makes_it_read_its_certificates_again() {
+    let folder =
+        Folder::new(&[("config.json", r#"{"certFilePaths": {"key": "tls/key", "cert": "tls/cert"}}"#)]);
+    fs::create_dir(folder.0.join("tls")).unwrap();
+    let copy = |from: &str, to: &str| {
+        fs::copy(crate::certificates::fixture(from), folder.0.join("tls").join(to)).unwrap();
+    };
+    copy("rsa.pkcs8.key", "key");
+    copy("rsa.crt", "cert");
+    let mut server = Server::start(s3pail(&folder.0, &["--listen=127.0.0.1:0", "--backend=mem"], &[]));
+    assert!(server.start_line.contains(" https://127.0.0.1:"), "{}", server.start_line);
+    let pid = server.child.id().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    let mut log = BufReader::new(server.child.stderr.take().unwrap());
+    let mut line_with = |part: &str| {
+        let mut line = String::new();
+        while !line.contains(part) {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ends without {part:?}");
+        }
+        line
+    };
+    signal("-HUP");
+    let line = line_with("certificates read again");
+    assert!(line.contains("tls/cert"), "{line}");
+    copy("ec.crt", "cert");
+    signal("-HUP");
+    let line = line_with("the old ones stay");
+    assert!(line.contains("certFilePaths.cert: "), "{line}");
+    signal("-TERM");
+    line_with("stopped");
+    assert_eq!(wait(&mut server.child), Some(0));
+}
+
+#[test]
+fn bad_certificates_are_a_bad_configuration() {
+    let pair = |cert: &Path| {
+        let key = crate::certificates::fixture("rsa.pkcs8.key");
+        format!(r#"{{"certFilePaths": {{"key": {key:?}, "cert": {cert:?}}}}}"#)
+    };
+    let stderr = refused(&[("config.json", &pair(&crate::certificates::fixture("ec.crt")))], &[]);
+    assert!(stderr.contains("certFilePaths.cert: ") && stderr.contains("ec.crt"), "{stderr}");
+}
+
+#[cfg(not(feature = "tiny-http"))]
+#[test]
+fn the_ssl_variable_of_containers_makes_certificates_for_its_endpoint() {
+    let folder = Folder::new(&[]);
+    let variables = [("SSL", "yes"), ("ENDPOINT", "s3.example.com")];
+    let args = ["--listen=127.0.0.1:0", "--backend=mem"];
+    let server = Server::start(s3pail(&folder.0, &args, &variables));
+    assert!(server.start_line.contains(" https://127.0.0.1:"), "{}", server.start_line);
+    let pem = fs::read_to_string(folder.0.join("localTls/server.crt")).unwrap();
+    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = s3pail::codec::unbase64(&base64).unwrap();
+    let has = |name: &[u8]| der.windows(name.len()).any(|window| window == name);
+    assert!(has(b"\x82\x0es3.example.com") && has(b"\x82\x10*.s3.example.com"));
+    // Without an endpoint it does nothing, which a remark says.
+    let server = Server::start(s3pail(&folder.0, &args, &[("SSL", "yes")]));
+    assert!(server.start_line.contains(" http://127.0.0.1:"), "{}", server.start_line);
+}
+
 #[test]
 fn the_log_is_one_json_object_a_line_and_names_ignored_keys() {
     let text = r#"{ "listenOn": ["127.0.0.1:0"], "s3pail": { "backend": "mem" }, "prot": 1, "clusters": 2 }"#;

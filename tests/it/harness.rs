@@ -329,6 +329,11 @@ impl Client {
 
     /// Any request. `target` is the path and query as they go on the wire.
     pub fn send(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Reply {
+        self.raw(&self.request(method, target, fields, body), method == "HEAD")
+    }
+
+    /// The bytes of a request that asks for the connection to be closed.
+    pub fn request(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut headers = Headers::new();
         headers.push("host", &self.address.to_string());
@@ -350,7 +355,7 @@ impl Client {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        self.raw(&[request.as_bytes(), body].concat(), method == "HEAD")
+        [request.as_bytes(), body].concat()
     }
 
     /// Sends bytes as they are and reads one answer.

@@ -10,6 +10,7 @@ mod stand_in; // remote stores, played
 mod access; // lists, policies, ownership, who pays
 mod actions; // every action of the API, built or not
 mod bucket; // create, list, head, delete
+mod certificates; // what HTTPS is served with
 mod check; // s3pail check, and what it says of damage
 mod config; // what starts, what does not, and what it says
 mod copy; // copies, conditional deletions, attributes
@@ -47,6 +48,7 @@ mod storage_class; // where the bytes of a class go
 mod stored_settings; // settings that are only kept
 mod suite; // where S3 and a public test suite disagree
 mod tagging; // tags of buckets and objects
+mod tls; // HTTPS on raw sockets
 mod two_front_ends; // what they share, and what not
 mod versioning; // versions, delete markers, the null version
 mod website; // pages for people

@@ -47,11 +47,10 @@ impl Form {
     }
 
     fn signed_policy(self, policy: &str) -> Form {
-        use hmac::Mac;
         let policy = base64(policy.as_bytes());
         let date = &self.fields.iter().find(|(name, _)| name == "x-amz-date").unwrap().1[..8];
         let mac = derive(SECRET, date, "us-east-1").chain_update(&policy).finalize();
-        let signature = hex(&mac.into_bytes());
+        let signature = hex(mac.as_ref());
         self.with("x-amz-algorithm", "AWS4-HMAC-SHA256")
             .with("policy", &policy)
             .with("x-amz-signature", &signature)

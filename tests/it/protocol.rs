@@ -138,7 +138,7 @@ impl Server {
     fn with(limits: Limits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let echo = Arc::new(Echo::default());
-        let options = Options { workers: WORKERS, limits };
+        let options = Options { workers: WORKERS, limits, tls: None };
         let running = serve(vec![listener], options, Arc::new(Shared(echo.clone()))).unwrap();
         Server { address: running.local_addrs()[0], running: Some(running), echo }
     }
@@ -1041,7 +1041,7 @@ fn a_shortage_of_descriptors_passes() {
 fn the_second_engine_answers_ordinary_requests() {
     let echo = Arc::new(Echo::default());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let options = Options { workers: WORKERS, limits: Limits::default() };
+    let options = Options { workers: WORKERS, limits: Limits::default(), tls: None };
     let running = s3pail::http::tiny::serve(vec![listener], options, Arc::new(Shared(echo.clone()))).unwrap();
     let mut client = Client::connect(running.local_addrs()[0]);
     assert_eq!(client.get("/a%20/b?q").text(), "GET /a%20/b?q -");

@@ -61,6 +61,19 @@ fn body(length: usize) -> Vec<u8> {
 }
 
 #[test]
+fn one_connection_serves_one_read_after_another() {
+    let rig = Rig::new(1);
+    let id = rig.write(&body(10_000)).unwrap();
+    let before = rig.ring.connections.load(Ordering::SeqCst);
+    for range in [0..10_000, 0..1, 5_000..9_000, 9_999..10_000, 0..10_000] {
+        // Who reads knows how much there is, and does not ask for more.
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        rig.blobs.read(&id, range).unwrap().unwrap().read_exact(&mut bytes).unwrap();
+    }
+    assert!(rig.ring.connections.load(Ordering::SeqCst) <= before + 1);
+}
+
+#[test]
 fn bodies_come_back_whole_and_in_ranges_and_go() {
     let rig = Rig::new(1);
     for length in [1, 1000, 65_536, 65_537, 1_000_000] {

@@ -125,7 +125,7 @@ fn the_string_to_sign_has_the_parts_that_aws_documents() {
     ];
     for (attempt, text) in cases {
         signed(attempt.clone(), &text).pass().unwrap_or_else(|error| panic!("{error} for {text}"));
-        let hash = base64(&hmac_sha256(SECRET.as_bytes()).chain_update(&text).finalize().into_bytes());
+        let hash = base64(hmac_sha256(SECRET.as_bytes()).chain_update(&text).finalize().as_ref());
         attempt.field("authorization", &format!("AWS {KEY}:{hash}")).pass().expect("HMAC-SHA256");
     }
 }

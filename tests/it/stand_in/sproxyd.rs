@@ -38,6 +38,8 @@ pub struct Ring {
     faults: Mutex<VecDeque<Fault>>,
     violations: Mutex<Vec<String>>,
     pub requests: AtomicUsize,
+    /// Connections that were made to any node.
+    pub connections: AtomicUsize,
 }
 
 impl Ring {
@@ -81,6 +83,7 @@ impl Node {
                 if gone.load(Ordering::SeqCst) {
                     return;
                 }
+                ring.connections.fetch_add(1, Ordering::SeqCst);
                 let (ring, gone) = (ring.clone(), gone.clone());
                 std::thread::spawn(move || serve(&ring, &gone, stream.unwrap()));
             }
