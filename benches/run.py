@@ -1,82 +1,51 @@
 #!/usr/bin/env python3
-"""Measures s3pail: size, start, idle memory, load beside nginx, and the memory cost of one huge object.
+"""Measures s3pail: size, start, idle memory, load beside nginx, one huge object, a million small ones.
 
-Everything runs on loopback, in one temporary folder, within a bounded time. nginx is the yardstick: a
-static file server that does no S3 at all, asked for the same bytes by the same client in the same run,
-so that a ratio means the same on every machine. Where the system has no nginx its Debian package is
-unpacked into .clients/ (nothing is installed); where that cannot be done, only s3pail is measured.
+Everything runs on loopback, in one temporary folder, within a bounded time. The servers are in servers.py,
+what a million objects cost in scale.py.
 """
 
 import argparse
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-NGINX_FOLDER = ROOT / ".clients/nginx"
-START_TIMEOUT_S = 20
-STOP_TIMEOUT_S = 20
-INSTALL_TIMEOUT_S = 300
-LOAD_TIMEOUT_S = 1800
+import scale
+from servers import ROOT, Nginx, S3pail, add_peers, nginx_program, run_load, server_options
 
-# Nothing of the user's own settings reaches the servers.
-ENVIRONMENT = {"PATH": os.environ.get("PATH", "")}
 
-NGINX_CONFIGURATION = """
-{user}
-daemon off;
-worker_processes auto;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx-error.log;
-events {{ worker_connections 1024; }}
-http {{
-    access_log {access_log};
-    default_type application/octet-stream;
-    sendfile on;
-    tcp_nopush on;
-    keepalive_timeout 60s;
-    keepalive_requests 1000000000;
-    client_max_body_size 0;
-    client_body_temp_path {folder}/nginx-body;
-    proxy_temp_path {folder}/nginx-unused;
-    fastcgi_temp_path {folder}/nginx-unused;
-    uwsgi_temp_path {folder}/nginx-unused;
-    scgi_temp_path {folder}/nginx-unused;
-    server {{
-        listen 127.0.0.1:{port};
-        root {folder}/nginx-root;
-        dav_methods PUT;
-        create_full_put_path on;
-    }}
-}}
-"""
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+PARTS = ("start", "load", "sizes", "sync", "big", "million", "hops")
 
 
 def main():
     args = arguments()
     if args.build:
         build()
-    load = ROOT / "target/release/examples/load"
+    load = args.binary.parent / "examples/load"
     scratch = Path(tempfile.mkdtemp(prefix="s3pail-bench-", dir=args.dir))
     try:
         results = {"binary_bytes": args.binary.stat().st_size}
         print(f"stripped release binary: {results['binary_bytes'] / 1e6:.2f} MB", flush=True)
-        results["startup"] = {backend: startup(load, args, backend) for backend in ("file", "mem")}
-        results["load"] = compare(load, args, scratch)
-        results["big"] = big(load, args, scratch)
-        results["hops"] = hops(load, args, scratch)
+        backends = ("file", "mem") if "start" in args.only else ()
+        results["startup"] = {backend: startup(load, args, backend) for backend in backends}
+        results["load"] = compare(load, args, scratch) if "load" in args.only else []
+        results["sizes"] = scale.sizes(load, args, scratch, add_nginx) if "sizes" in args.only else []
+        results["sync"] = scale.sync_modes(load, args, scratch) if "sync" in args.only else []
+        if "big" in args.only:
+            results["big"] = big(load, args, scratch)
+        if "million" in args.only:
+            results["million"] = scale.million(load, args, scratch)
+        results["hops"] = hops(load, args, scratch) if "hops" in args.only else []
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
-    failures = sum(line["failures"] for line in results["load"] + results["hops"])
+    failures = sum(line["failures"] for part in ("load", "sizes", "sync", "hops") for line in results[part])
     return 1 if failures else 0
 
 
@@ -86,8 +55,10 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="visits of each server (default 5)")
     parser.add_argument("--seconds", type=float, help="per operation, server and round (default 2)")
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, with commas between them: {', '.join(PARTS)}")
+    parser.add_argument("--keys", type=int, help="objects of the part million (default 1,000,000)")
     parser.add_argument("--size", type=int, default=1024, help="bytes of an object under load")
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/s3pail")
+    parser.add_argument("--binary", type=Path, default=TARGET / "release/s3pail")
     parser.add_argument("--no-build", dest="build", action="store_false", help="measure what is built already")
     parser.add_argument("--no-nginx", dest="nginx", action="store_false", help="measure s3pail alone")
     parser.add_argument("--access-log", action="store_true",
@@ -99,6 +70,10 @@ def arguments():
     args.rounds = args.rounds or (1 if args.quick else 5)
     args.seconds = args.seconds or (0.5 if args.quick else 2)
     args.starts = 5 if args.quick else 31
+    args.only = args.only.split(",")
+    if unknown := set(args.only) - set(PARTS):
+        parser.error(f"--only: {', '.join(sorted(unknown))}: allowed are {', '.join(PARTS)}")
+    args.keys = args.keys or (20_000 if args.quick else 1_000_000)
     args.big_bytes = (64 << 20) if args.quick else (1 << 30)
     return args
 
@@ -126,6 +101,7 @@ def compare(load, args, scratch):
         if args.nginx:
             add_nginx(servers, scratch, args.access_log)
         quiet = [] if args.access_log else ["--log-level", "warn"]
+        add_peers(servers, scratch)
         for backend in ("file", "mem"):
             servers.append(S3pail(args.binary, backend, scratch / f"load-{backend}", quiet))
         print(f"load: {args.size} byte objects, {args.connections} connections, signed requests, --sync none, "
@@ -139,7 +115,7 @@ def compare(load, args, scratch):
     finally:
         for server in servers:
             server.stop()
-    print_table(results)
+    scale.print_table(results)
     return results
 
 
@@ -148,18 +124,6 @@ def add_nginx(servers, scratch, access_log):
         servers.append(Nginx(nginx_program(), scratch, access_log))
     except (OSError, RuntimeError, subprocess.SubprocessError) as why:
         print(f"load: nginx SKIPPED: {why}", flush=True)
-
-
-def print_table(results):
-    print(f"  {'':<5} {'server':<12} {'ops/s':>8} {'ratio':>6} {'MB/s':>7} {'p50 ms':>7} {'p99 ms':>7} "
-          f"{'CPU us':>7} {'failed':>6}")
-    for line in results:
-        print(f"  {line['operation']:<5} {line['target']:<12} {line['operations_per_s'] or 0:>8.0f} "
-              f"{line['ratio'] or 0:>6.2f} {line['mb_per_s'] or 0:>7.1f} {line['p50_ms']:>7.2f} {line['p99_ms']:>7.2f} "
-              f"{line['server_cpu_us']:>7.1f} {line['failures']:>6}")
-        if line["first_failure"]:
-            print(f"        ! {line['first_failure'][:200]}")
-    sys.stdout.flush()
 
 
 def big(load, args, scratch):
@@ -210,7 +174,7 @@ def hops(load, args, scratch):
 def versus(load, args, direct, other, words):
     results = run_load([load, "compare", *words, "--seconds", args.seconds, "--rounds", args.rounds,
                         "--target", direct.as_target(), "--target", other.as_target()])
-    print_table(results)
+    scale.print_table(results)
     return results
 
 
@@ -231,128 +195,6 @@ def through_s3(args, scratch, far, quiet):
     server = S3pail(args.binary, "file", scratch / "hop-s3", [*quiet, "--data", "multiple", "--location-file", locations])
     server.name = "aws_s3"
     return server
-
-
-def run_load(words):
-    """Runs the load generator; returns its lines of JSON. Its messages go to the user."""
-    done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, timeout=LOAD_TIMEOUT_S, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-# --- The servers ---------------------------------------------------------------------------------
-
-
-def server_options(backend, folder):
-    return ["--backend", backend, "--listen", "127.0.0.1:0", "--data-path", f"{folder}/data", "--metadata-path",
-            f"{folder}/metadata", "--sync", "none"]
-
-
-class Server:
-    """A process of ours; only it is ended."""
-
-    def start(self, words, log, folder):
-        with open(log, "wb") as output:
-            self.process = subprocess.Popen([str(w) for w in words], stdout=output, stderr=subprocess.STDOUT,
-                                            stdin=subprocess.DEVNULL, cwd=folder, env=ENVIRONMENT)
-
-    def wait_until(self, ready):
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if found := ready():
-                return found
-            time.sleep(0.02)
-        self.stop()
-        raise RuntimeError(f"{self.name} did not start")
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.peak_kib = peak_kib(self.process.pid)
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
-def peak_kib(pid):
-    """The most memory that a process ever had resident; 0 where the system does not say."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
-
-
-class S3pail(Server):
-    def __init__(self, binary, backend, folder, more=()):
-        self.name = f"s3pail {backend}"
-        folder.mkdir()
-        self.log = folder / "log"
-        self.start([binary, *server_options(backend, folder), *more], self.log, folder)
-        self.address = self.wait_until(self.announced)
-
-    def announced(self):
-        for line in self.log.read_text(errors="replace").splitlines(keepends=True):
-            if line.endswith("\n") and "listening on http://" in line:
-                return line.split("listening on http://", 1)[1].split()[0]
-        return None
-
-    def as_target(self):
-        return f"{self.name}=http://{self.address},{self.process.pid}"
-
-
-class Nginx(Server):
-    def __init__(self, program, scratch, access_log):
-        self.name = "nginx"
-        folder = scratch / "nginx"
-        (folder / "nginx-root/bench").mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        # Started by root its workers would be somebody who may not write here.
-        user = "user root;" if os.geteuid() == 0 else ""
-        configuration = folder / "nginx.conf"
-        configuration.write_text(NGINX_CONFIGURATION.format(
-            user=user, folder=folder, port=self.port, access_log=f"{folder}/access.log" if access_log else "off"))
-        self.start([program, "-p", folder, "-e", folder / "nginx-error.log", "-c", configuration], folder / "log",
-                   folder)
-        self.wait_until(self.answers)
-
-    def answers(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def as_target(self):
-        return f"nginx=http://127.0.0.1:{self.port},{self.process.pid},dav"
-
-
-def nginx_program():
-    """The path of an nginx that can PUT. Raises where there is none and none can be unpacked."""
-    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    program = found or NGINX_FOLDER / "usr/sbin/nginx"
-    if not Path(program).exists():
-        unpack_nginx()
-    options = subprocess.run([str(program), "-V"], capture_output=True, text=True, timeout=60, check=True).stderr
-    if "http_dav_module" not in options:
-        raise RuntimeError(f"{program} was built without its DAV module")
-    return program
-
-
-def unpack_nginx():
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise RuntimeError("nginx is not installed and this is no Debian")
-    NGINX_FOLDER.mkdir(parents=True, exist_ok=True)
-    download = ["apt-get", "-q", "download", "nginx"]
-    if subprocess.run(download, cwd=NGINX_FOLDER, capture_output=True, timeout=INSTALL_TIMEOUT_S,
-                      check=False).returncode != 0:
-        if os.geteuid() == 0:
-            subprocess.run(["apt-get", "-q", "update"], capture_output=True, timeout=INSTALL_TIMEOUT_S, check=True)
-        subprocess.run(download, cwd=NGINX_FOLDER, capture_output=True, timeout=INSTALL_TIMEOUT_S, check=True)
-    package = next(iter(NGINX_FOLDER.glob("nginx_*.deb")), None)
-    if package is None:
-        raise RuntimeError("apt-get brought no nginx package")
-    subprocess.run(["dpkg-deb", "-x", package, NGINX_FOLDER], timeout=60, check=True)
 
 
 if __name__ == "__main__":

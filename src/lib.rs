@@ -5,7 +5,7 @@
 //! operations and the operations themselves), [`check`] (whether a store is sound), [`lifecycle`] (what happens to objects by age), [`access_log`],
 //! [`notifications`], [`metrics`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
-//! folder that knows sockets), [`crypto`] (server-side encryption), [`daemon`] (a store served to
+//! folder that knows sockets), [`crypto`] (server-side encryption), [`damage`] (bit rot, counted), [`daemon`] (a store served to
 //! other processes), [`config`], [`error`], [`codec`].
 
 pub mod access_log;
@@ -15,6 +15,7 @@ pub mod codec;
 pub mod config;
 pub mod crypto;
 pub mod daemon;
+pub mod damage;
 pub mod error;
 pub mod healthcheck;
 pub mod housekeeping;

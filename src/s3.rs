@@ -26,9 +26,10 @@ use crate::ops::{
 };
 use crate::redact;
 use std::cell::Cell;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// The name in the `Server` header. Without a version, which would only help an attacker.
@@ -296,6 +297,7 @@ impl S3 {
             (false, _) => Level::Info,
         };
         let access = self.access_record(response, &head, &id, &facts, started);
+        let broken = note_break(response);
         let (log, service) = (self.log.clone(), self.service.clone());
         let status = response.status;
         let version = response.header_value("x-amz-version-id").map(str::to_owned);
@@ -316,9 +318,13 @@ impl S3 {
                 record.total_ms = Some(millis(started));
                 service.access_log.write(bucket, &record);
             }
+            // A body that could not be read to its end is the server's failure, whatever the head said.
+            let broken = broken.as_ref().and_then(|broken| broken.get());
+            let level = if broken.is_some() { Level::Error } else { level };
             if !log.enabled(level) {
                 return;
             }
+            let cause = broken.or(facts.cause.as_ref());
             let client = head.peer.map(|peer| peer.ip().to_string());
             let header = |name| head.headers.get(name);
             let (query, referer) = (redact::query(&head.query), header("referer").map(redact::url));
@@ -355,7 +361,7 @@ impl S3 {
                     ("turnAround_us", turn_around.into()),
                     ("elapsed_us", elapsed.into()),
                     ("headers", headers.as_ref().into()),
-                    ("cause", facts.cause.as_ref().into()),
+                    ("cause", cause.into()),
                 ],
             );
         }));
@@ -411,6 +417,29 @@ impl Handler for S3 {
         self.service.metrics.refused(status);
         self.service.metrics.failed(error.code().name);
         self.finish(response, &id)
+    }
+}
+
+/// Makes the reader of a streamed body write down why it failed, if it does.
+fn note_break(response: &mut Response) -> Option<Arc<OnceLock<String>>> {
+    let ResponseBody::Stream { reader, .. } = &mut response.body else { return None };
+    let broken = Arc::new(OnceLock::new());
+    let inner = std::mem::replace(reader, Box::new(std::io::empty()));
+    *reader = Box::new(Noting { inner, broken: broken.clone() });
+    Some(broken)
+}
+
+/// Writes down the first failure of a reader.
+struct Noting {
+    inner: Box<dyn Read + Send>,
+    broken: Arc<OnceLock<String>>,
+}
+
+impl Read for Noting {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.inner.read(out).inspect_err(|error| {
+            self.broken.get_or_init(|| error.to_string());
+        })
     }
 }
 

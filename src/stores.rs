@@ -52,7 +52,7 @@ impl Stores {
     /// # Errors
     /// As [`Stores::open`].
     pub fn open_watched(config: &Config, faults: Option<Arc<DiskFaults>>) -> Result<Stores, String> {
-        let budget = Budget::new(u64::MAX);
+        let budget = Budget::new(config.memory_bytes);
         let memory: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new(budget.clone()));
         let mut folder = None;
         let remote = config.data_client.as_ref().map(data_client::Settings::of);

@@ -1,7 +1,8 @@
 //! The command line, checked once, with a bound on everything that decides how long a run takes.
 
-use crate::target::Target;
+use crate::target::{BUCKET, Target};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,15 +21,28 @@ pub struct Arguments {
     pub rounds: usize,
     /// Objects that are read and written.
     pub objects: usize,
+    /// The methods that `compare` measures.
+    pub operations: Vec<String>,
+    /// Whether the objects are there already.
+    pub filled: bool,
+    /// The bucket of `stock` and `list`.
+    pub bucket: String,
+    /// The folder of records that `stock` fills.
+    pub folder: PathBuf,
+    /// Prefixes that the keys of `stock` are spread over, 0 for none; whether `list` has a delimiter.
+    pub groups: usize,
+    /// Where a page of `list` starts.
+    pub start_after: String,
     /// The command line of `startup`.
     pub command: Vec<String>,
 }
 
 const SIZE_BYTES: RangeInclusive<u64> = 0..=5 << 30;
-const CONNECTIONS: RangeInclusive<usize> = 1..=256;
+const CONNECTIONS: RangeInclusive<usize> = 1..=1024;
 const SECONDS: RangeInclusive<f64> = 0.1..=60.0;
 const ROUNDS: RangeInclusive<usize> = 1..=100;
-const OBJECTS: RangeInclusive<usize> = 1..=100_000;
+const OBJECTS: RangeInclusive<usize> = 1..=1_000_000;
+const GROUPS: RangeInclusive<usize> = 0..=1_000_000;
 
 impl Arguments {
     /// Reads the words after the command. Fails with a message for the user.
@@ -40,6 +54,12 @@ impl Arguments {
             duration: Duration::from_secs(2),
             rounds: 5,
             objects: 1000,
+            operations: ["get", "head", "put"].map(str::to_owned).to_vec(),
+            filled: false,
+            bucket: BUCKET.to_owned(),
+            folder: PathBuf::new(),
+            groups: 0,
+            start_after: String::new(),
             command: Vec::new(),
         };
         while let Some(word) = words.next() {
@@ -61,6 +81,12 @@ impl Arguments {
             "--seconds" => self.duration = Duration::from_secs_f64(number(option, value, &SECONDS)?),
             "--rounds" => self.rounds = number(option, value, &ROUNDS)?,
             "--objects" => self.objects = number(option, value, &OBJECTS)?,
+            "--operations" => self.operations = value.split(',').map(str::to_owned).collect(),
+            "--filled" => self.filled = value == "yes",
+            "--bucket" => self.bucket = value.to_owned(),
+            "--folder" => self.folder = value.into(),
+            "--groups" => self.groups = number(option, value, &GROUPS)?,
+            "--start-after" => self.start_after = value.to_owned(),
             _ => return Err(format!("unknown option {option}")),
         }
         Ok(())
@@ -86,8 +112,8 @@ mod tests {
     #[test]
     fn every_option_has_bounds() {
         for (line, good) in [
-            ("--connections 256", true),
-            ("--connections 257", false),
+            ("--connections 1024", true),
+            ("--connections 1025", false),
             ("--connections 0", false),
             ("--seconds 60", true),
             ("--seconds 61", false),

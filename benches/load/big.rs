@@ -17,7 +17,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     let [target] = &arguments.targets[..] else { return Err("big needs one --target".to_owned()) };
     let mut client = Client {
         connection: Connection::new(target.address),
-        signer: Signer::new(&target.address.to_string()),
+        signer: Signer::for_target(target),
         block: random_bytes(BLOCK_BYTES),
     };
     let memory = || target.pid.map(process::usage).unwrap_or_default();

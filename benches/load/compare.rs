@@ -52,9 +52,15 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let bodies = Bodies::new(arguments);
     for target in &arguments.targets {
+        if arguments.filled {
+            continue;
+        }
         fill(target, &bodies).map_err(|e| format!("{}: {e}", target.name))?;
     }
     for operation in [Operation::Get, Operation::Head, Operation::Put] {
+        if !arguments.operations.iter().any(|wanted| wanted.eq_ignore_ascii_case(operation.method())) {
+            continue;
+        }
         let mut tallies: Vec<Vec<Tally>> = arguments.targets.iter().map(|_| Vec::new()).collect();
         for round in 0..arguments.rounds {
             let mut order: Vec<usize> = (0..arguments.targets.len()).collect();
@@ -126,7 +132,7 @@ impl<'a> Client<'a> {
     fn new(target: &Target, bodies: &'a Bodies, number: usize) -> Self {
         Client {
             connection: Connection::new(target.address),
-            signer: Signer::new(&target.address.to_string()),
+            signer: Signer::for_target(target),
             bodies,
             empty_hash: sha256_hex(b""),
             random: 0x2545_f491_4f6c_dd1d ^ ((number as u64 + 1) << 32),
@@ -136,7 +142,7 @@ impl<'a> Client<'a> {
 
     /// One request for one object. A GET's length is always compared, the first one's content too.
     fn send(&mut self, operation: Operation, at: usize) -> io::Result<()> {
-        let (method, path) = (operation.method(), format!("/{BUCKET}/object-{at:06}"));
+        let (method, path) = (operation.method(), format!("/{BUCKET}/{}", key(at)));
         let put = operation == Operation::Put;
         let (body, hash) = if put {
             (self.bodies.content(at), &self.bodies.hashes[at])
@@ -165,10 +171,15 @@ impl<'a> Client<'a> {
     }
 }
 
+/// The key of an object.
+pub fn key(at: usize) -> String {
+    format!("object-{at:06}")
+}
+
 /// Makes the bucket and puts every object once.
 fn fill(target: &Target, bodies: &Bodies) -> io::Result<()> {
     let mut client = Client::new(target, bodies, 0);
-    if !target.dav {
+    if !target.dav && !target.prepared {
         let path = format!("/{BUCKET}");
         let headers = client.signer.headers("PUT", &path, "", &client.empty_hash);
         client.connection.call(("PUT", &path), &headers, b"", &mut |_| {})?.check()?;
@@ -282,13 +293,15 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-fn quantile_ms(sorted: &[u32], quantile: f64) -> f64 {
+/// The value that this part of them does not exceed; 0 of none.
+pub fn quantile_ms(sorted: &[u32], quantile: f64) -> f64 {
     let rank = (sorted.len() as f64 * quantile).ceil() as usize;
     let value = sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0);
     f64::from(value) / 1000.0
 }
 
-fn round(value: f64, digits: i32) -> f64 {
+/// To so many digits behind the point.
+pub fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }

@@ -6,18 +6,26 @@ mod arguments;
 mod big;
 mod compare;
 mod connection;
+mod digest;
+mod list;
 mod process;
 mod signer;
 mod startup;
+mod stock;
 mod target;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-load compare --target NAME=http://127.0.0.1:PORT[,PID][,dav] [--target ..]
+load compare --target NAME=http://127.0.0.1:PORT[,PID][,dav][,prepared][,keys:ID:SECRET] [--target ..]
              [--size BYTES] [--connections N] [--seconds S] [--rounds N] [--objects N]
+             [--operations get,head,put] [--filled yes]
 load big     --target NAME=http://127.0.0.1:PORT,PID [--size BYTES]
 load startup [--rounds N] -- SERVER [ARGUMENT ..]
+load stock   --folder METADATA_FOLDER --bucket NAME --objects N [--size BYTES] [--groups N]
+load list    --target .. --bucket NAME [--objects ENTRIES] [--start-after KEY] [--groups 1]
+             [--connections N] [--seconds S] [--rounds N]
+load md5
 
 compare  GET, HEAD and PUT of objects of one size, every request signed, closed loop. Targets are
          visited in turn, in reversed order every second round; rates are medians of the rounds and
@@ -25,6 +33,10 @@ compare  GET, HEAD and PUT of objects of one size, every request signed, closed 
 big      Uploads and downloads one object, comparing it; prints the peak memory of the server.
 startup  Time from starting the server to its first 200, on empty folders that are put in place of
          {dir} among the arguments.
+stock    Fills a bucket of a server that does not run; an object of the bucket `bench` is the model.
+list     One page of a listing, again and again; it must have --objects entries. With --groups the
+         delimiter is /.
+md5      What one core digests.
 
 Results are lines of JSON on standard output. Only loopback addresses are accepted.";
 
@@ -35,6 +47,9 @@ fn main() -> ExitCode {
         "compare" => compare::run(&arguments),
         "big" => big::run(&arguments),
         "startup" => startup::run(&arguments),
+        "stock" => stock::run(&arguments),
+        "list" => list::run(&arguments),
+        "md5" => digest::run(),
         _ => Err(USAGE.to_owned()),
     });
     match outcome {

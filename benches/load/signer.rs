@@ -2,6 +2,7 @@
 //! measurement. Written apart from the server's own verification, so that one checks the other.
 //! Source: "Authenticating Requests: Using the Authorization Header" of the S3 API reference.
 
+use crate::target::Target;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,8 @@ pub fn sha256_hex(data: &[u8]) -> String {
 /// Signs for one host. The signing key is derived once a day, the time text once a second.
 pub struct Signer {
     host: String,
+    access: String,
+    secret: String,
     second: u64,
     time: String,
     key: Hmac<Sha256>,
@@ -29,8 +32,20 @@ pub struct Signer {
 impl Signer {
     /// A signer for requests with this `Host`.
     pub fn new(host: &str) -> Self {
-        let time = amz_time(0);
-        Signer { host: host.to_owned(), second: 0, key: signing_key(SECRET_KEY, &time[..8], REGION), time }
+        Signer::with_keys(host, ACCESS_KEY, SECRET_KEY)
+    }
+
+    /// A signer with the keys of a target.
+    pub fn for_target(target: &Target) -> Self {
+        let (access, secret) =
+            target.keys.as_ref().map_or((ACCESS_KEY, SECRET_KEY), |(access, secret)| (access, secret));
+        Signer::with_keys(&target.address.to_string(), access, secret)
+    }
+
+    fn with_keys(host: &str, access: &str, secret: &str) -> Self {
+        let (time, secret) = (amz_time(0), secret.to_owned());
+        let key = signing_key(&secret, &time[..8], REGION);
+        Signer { host: host.to_owned(), access: access.to_owned(), secret, second: 0, key, time }
     }
 
     /// The headers of a request: Host, X-Amz-Date, X-Amz-Content-Sha256 and Authorization. The path
@@ -38,7 +53,7 @@ impl Signer {
     pub fn headers(&mut self, method: &str, path: &str, query: &str, payload_hash: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.advance(now);
-        let Signer { host, time, key, .. } = self;
+        let Signer { host, access, time, key, .. } = self;
         let request = format!(
             "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{payload_hash}\nx-amz-date:{time}\n\n\
              host;x-amz-content-sha256;x-amz-date\n{payload_hash}"
@@ -48,7 +63,7 @@ impl Signer {
         let signature = hex(&key.clone().chain_update(to_sign).finalize().into_bytes());
         format!(
             "Host: {host}\r\nX-Amz-Date: {time}\r\nX-Amz-Content-Sha256: {payload_hash}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, \
+             Authorization: AWS4-HMAC-SHA256 Credential={access}/{scope}, \
              SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={signature}\r\n"
         )
     }
@@ -59,7 +74,7 @@ impl Signer {
         }
         let time = amz_time(now);
         if time[..8] != self.time[..8] {
-            self.key = signing_key(SECRET_KEY, &time[..8], REGION);
+            self.key = signing_key(&self.secret, &time[..8], REGION);
         }
         (self.second, self.time) = (now, time);
     }

@@ -17,12 +17,16 @@ pub struct Target {
     pub pid: Option<u32>,
     /// A DAV server: its folder is there already and cannot be made by S3's CreateBucket.
     pub dav: bool,
+    /// Access key and secret, where they are not the built-in ones.
+    pub keys: Option<(String, String)>,
+    /// The bucket is there already and may not be made.
+    pub prepared: bool,
 }
 
 impl FromStr for Target {
     type Err = String;
 
-    /// Reads `NAME=http://127.0.0.1:PORT[,PID][,dav]`.
+    /// Reads `NAME=http://127.0.0.1:PORT[,PID][,dav][,prepared][,keys:ID:SECRET]`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, rest) = text.split_once("=http://").ok_or(format!("not a target: {text}"))?;
         let mut fields = rest.split(',');
@@ -31,10 +35,16 @@ impl FromStr for Target {
         if !address.ip().is_loopback() {
             return Err(format!("{address} is not a loopback address"));
         }
-        let mut target = Target { name: name.to_owned(), address, pid: None, dav: false };
+        let mut target =
+            Target { name: name.to_owned(), address, pid: None, dav: false, keys: None, prepared: false };
         for field in fields {
             match field {
                 "dav" => target.dav = true,
+                "prepared" => target.prepared = true,
+                keys if keys.starts_with("keys:") => {
+                    let keys = keys["keys:".len()..].split_once(':').ok_or(format!("not keys: {keys}"))?;
+                    target.keys = Some((keys.0.to_owned(), keys.1.to_owned()));
+                }
                 pid => target.pid = Some(pid.parse().map_err(|_| format!("not a process: {pid}"))?),
             }
         }

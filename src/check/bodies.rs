@@ -4,9 +4,9 @@ use super::Stores;
 use super::report::{Kind, Report};
 use crate::codec::digest::{ChecksumType, Hasher, Md5Hasher};
 use crate::codec::{base64, hex};
-use crate::model::keys;
 use crate::model::multipart::PartRecord;
 use crate::model::object::{ObjectRecord, Piece};
+use crate::model::{inline_body, keys};
 use crate::storage::buffers::fill;
 use crate::storage::{BlobStore, StorageError};
 
@@ -133,9 +133,9 @@ fn failed(error: StorageError) -> (Kind, String) {
 
 fn read_inline(stores: &Stores<'_>, piece: &Piece, sums: &mut Sums) -> Read {
     let stored = stores.meta.get(&keys::inline_body(&piece.id)).map_err(failed)?;
-    let bytes = stored.ok_or_else(|| (Kind::BodyMissing, "is not among the records".to_owned()))?;
-    length_is(bytes.len() as u64, piece)?;
-    sums.update(&bytes);
+    let value = stored.ok_or_else(|| (Kind::BodyMissing, "is not among the records".to_owned()))?;
+    length_is(value.len().saturating_sub(inline_body::CHECKSUM_BYTES) as u64, piece)?;
+    sums.update(&inline_body::open(&piece.id, value, piece.stored_size()).map_err(failed)?);
     Ok(())
 }
 

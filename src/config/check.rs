@@ -57,6 +57,7 @@ impl Config {
             sync: sync_mode(&raw)?,
             workers: raw.number(Id::Workers)?.map_or_else(default_workers, |workers| workers as usize),
             connections: raw.number(Id::Connections)?.map(|connections| connections as usize),
+            memory_bytes: raw.number(Id::MemoryBytes)?.unwrap_or(u64::MAX),
             published_keys: accounts::has_published_key(&accounts, &published),
             accounts,
             rest_endpoints: rest_endpoints(&raw, &locations)?,

@@ -154,6 +154,8 @@ pub struct Config {
     pub workers: usize,
     /// Open connections; `None` leaves them to the number of files that the process may open.
     pub connections: Option<usize>,
+    /// How many bytes the memory backends may hold together; `u64::MAX` for no limit.
+    pub memory_bytes: u64,
     /// Accounts and keys.
     pub accounts: Accounts,
     /// Whether a key pair of the shipped `authdata.json`, which everybody can read, opens this server.

@@ -18,7 +18,8 @@
 use crate::http::{Handler, Method, Refusal, Request, Response, ResponseBody, Sent};
 use crate::log::{Level, Log};
 use crate::ops::range::{self, Selection};
-use crate::storage::shared_folder::{Lender, Space, is_key};
+use crate::storage::room::Space;
+use crate::storage::shared_folder::{Lender, is_key};
 use crate::storage::{BlobId, StorageError, WriteError};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -101,6 +102,7 @@ impl<S: Lender + 'static> DataDaemon<S> {
         if request.body.length().is_none() || !request.headers.has("content-length") {
             return Err(No::new(411, "MissingContentLength", "a PUT must have a Content-Length"));
         }
+        self.store.check_room()?;
         let written = self.store.write_lent(&mut request.body).map_err(|error| match error {
             WriteError::Body(error) => No::new(400, "IncompleteBody", error.to_string()),
             WriteError::Store(error) => error.into(),

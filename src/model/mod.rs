@@ -13,6 +13,7 @@ pub mod bucket;
 pub mod codec;
 pub mod cors;
 pub mod encryption;
+pub mod inline_body;
 pub mod keys;
 pub mod lifecycle;
 pub mod listing;

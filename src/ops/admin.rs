@@ -185,6 +185,9 @@ fn deep(service: &Service) -> Response {
         "durability".to_owned(),
         serde_json::json!({ "code": 200, "message": service.config.sync.as_str() }),
     );
+    // Damage is no reason to take the server out of service: what is sound is served.
+    let damage = serde_json::json!({ "code": 200, "message": service.damage.to_string() });
+    body.insert("integrity".to_owned(), damage);
     if let Some(statistics) = &service.statistics {
         body.insert("localCache".to_owned(), statistics_health(statistics));
     }

@@ -141,7 +141,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let mut batch = Batch::new();
         batch.expect(keys::bucket(name), None);
         batch.put(keys::bucket(name), record.encode());
-        if ctx.service.commit(batch)? == Outcome::Committed {
+        if ctx.service.commit_settings(batch)? == Outcome::Committed {
             break;
         }
     }
@@ -261,7 +261,7 @@ pub fn delete(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         batch.expect_empty(keys::bucket_versions(name));
         batch.expect_empty(keys::uploads(name));
         batch.remove(keys::bucket(name));
-        if ctx.service.commit(batch)? == Outcome::Committed {
+        if ctx.service.commit_settings(batch)? == Outcome::Committed {
             return Ok(Response::new(204));
         }
     }

@@ -45,7 +45,7 @@ pub fn put(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
         batch.put(keys::bucket(&bucket.name), record.encode());
         let noted = notifications::note_test(ctx, &wanted, &mut batch);
-        if ctx.service.commit(batch)? == Outcome::Committed {
+        if ctx.service.commit_settings(batch)? == Outcome::Committed {
             ctx.service.notifications.committed(noted);
             return Ok(Response::new(200));
         }

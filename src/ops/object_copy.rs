@@ -117,6 +117,7 @@ fn open_source(
             return Ok((found, reader, length));
         }
     }
+    ctx.service.damage.note_missing();
     Err(Error::internal("the body of a copy source is missing"))
 }
 

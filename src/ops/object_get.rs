@@ -11,11 +11,12 @@ use super::{Context, access, checksum, conditions, lifecycle, metadata, object_l
 use crate::codec::{time, unhex};
 use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
+use crate::damage::Damage;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Response, ResponseBody};
 use crate::model::lock::ObjectLock;
 use crate::model::object::{ObjectRecord, Piece};
-use crate::model::{ObjectKey, SortedId, keys};
+use crate::model::{ObjectKey, SortedId, inline_body, keys};
 use crate::storage::{BlobStore, MetaStore};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -38,8 +39,11 @@ const OVERRIDES: [(&str, &str); 6] = [
 /// GetObject.
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     requested_part(ctx)?;
-    for _ in 0..READ_TRIES_MAX {
-        let record = find(ctx)?;
+    let mut record = find(ctx)?;
+    for attempt in 0..READ_TRIES_MAX {
+        if attempt > 0 {
+            record = find(ctx)?;
+        }
         restore::require_readable(&record, ctx.now)?;
         let sealing = Sealing::of_read(ctx, &record)?;
         let wanted = Wanted::read(ctx, &record)?;
@@ -54,7 +58,14 @@ pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
             return Ok(response);
         }
     }
-    Err(Error::internal(format!("the body of {:?} is missing", ctx.key().as_str())))
+    ctx.service.damage.note_missing();
+    Err(missing_body(ctx, &record))
+}
+
+/// Never "no such key": the record is there, and somebody will want to know what became of its body.
+fn missing_body(ctx: &Context<'_>, record: &ObjectRecord) -> Error {
+    let ids: Vec<&str> = record.detail.pieces.iter().take(1).map(|piece| piece.id.0.as_str()).collect();
+    Error::internal(format!("a body of {:?} is missing; the first is {ids:?}", ctx.key().as_str()))
 }
 
 /// HeadObject.
@@ -345,24 +356,28 @@ pub fn open(
         && piece.inline
         && piece.salt.is_none()
     {
-        return Ok(read_inline(service.meta.as_ref(), piece, &range)?.map(ResponseBody::Bytes));
+        return Ok(
+            read_inline(service.meta.as_ref(), &service.damage, piece, &range)?.map(ResponseBody::Bytes)
+        );
     }
     let reader = PieceReader::open(service, &record.detail.pieces, range, key)?;
     Ok(reader.map(|reader| ResponseBody::Stream { length, reader: Box::new(reader) }))
 }
 
-fn read_inline(meta: &dyn MetaStore, piece: &Piece, range: &Range<u64>) -> Result<Option<Vec<u8>>> {
-    let Some(mut bytes) = meta.get(&keys::inline_body(&piece.id)).map_err(store_error)? else {
+fn read_inline(
+    meta: &dyn MetaStore,
+    damage: &Damage,
+    piece: &Piece,
+    range: &Range<u64>,
+) -> Result<Option<Vec<u8>>> {
+    let Some(value) = meta.get(&keys::inline_body(&piece.id)).map_err(store_error)? else {
         return Ok(None);
     };
+    let opened = inline_body::open(&piece.id, value, piece.stored_size());
+    let mut bytes = opened.map_err(|error| store_error(damage.note(error)))?;
     let (start, end) = (range.start as usize, range.end as usize);
-    if bytes.len() as u64 != piece.stored_size() || end > bytes.len() {
-        return Err(Error::internal(format!(
-            "body {} has {} bytes, not {}",
-            piece.id.0,
-            bytes.len(),
-            piece.stored_size()
-        )));
+    if end > bytes.len() {
+        return Err(Error::internal(format!("body {} does not have the bytes {range:?}", piece.id.0)));
     }
     bytes.truncate(end);
     bytes.drain(..start);
@@ -382,6 +397,7 @@ struct Slice {
     piece: Piece,
     range: Range<u64>,
     source: Source,
+    damage: Arc<Damage>,
 }
 
 enum Source {
@@ -396,7 +412,7 @@ impl Slice {
         } else {
             Source::Blobs(service.blobs_of(&piece.location)?.clone())
         };
-        Ok(Slice { piece: piece.clone(), range, source })
+        Ok(Slice { piece: piece.clone(), range, source, damage: service.damage.clone() })
     }
 
     fn length(&self) -> u64 {
@@ -413,15 +429,17 @@ impl Slice {
         };
         let cipher = piece_cipher(key, &salt);
         let opened = OpeningReader::open(sealed, cipher, self.piece.size, self.range.clone());
-        Ok(Some(Box::new(opened.map_err(Error::from_stored)?)))
+        Ok(Some(Box::new(opened.map_err(|error| Error::from_stored(self.damage.note_read(error)))?)))
     }
 
     /// Opens a range of the stored form.
     fn open_stored(&self, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
         match &self.source {
-            Source::Blobs(blobs) => blobs.read(&self.piece.id, range).map_err(store_error),
+            Source::Blobs(blobs) => {
+                blobs.read(&self.piece.id, range).map_err(|error| store_error(self.damage.note(error)))
+            }
             Source::Records(meta) => {
-                let bytes = read_inline(meta.as_ref(), &self.piece, &range)?;
+                let bytes = read_inline(meta.as_ref(), &self.damage, &self.piece, &range)?;
                 Ok(bytes.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn Read + Send>))
             }
         }
@@ -435,6 +453,7 @@ pub struct PieceReader {
     left: u64,
     rest: VecDeque<Slice>,
     key: Option<Key>,
+    damage: Arc<Damage>,
 }
 
 impl PieceReader {
@@ -458,11 +477,12 @@ impl PieceReader {
             }
             offset += piece.size;
         }
+        let (key, damage) = (key.cloned(), service.damage.clone());
         let Some(first) = rest.pop_front() else {
-            return Ok(Some(PieceReader { current: Box::new(io::empty()), left: 0, rest, key: None }));
+            return Ok(Some(PieceReader { current: Box::new(io::empty()), left: 0, rest, key, damage }));
         };
         let left = first.length();
-        Ok(first.open(key)?.map(|current| PieceReader { current, left, rest, key: key.cloned() }))
+        Ok(first.open(key.as_ref())?.map(|current| PieceReader { current, left, rest, key, damage }))
     }
 }
 
@@ -472,11 +492,12 @@ impl Read for PieceReader {
             let Some(next) = self.rest.pop_front() else { return Ok(0) };
             self.left = next.length();
             self.current = next.open(self.key.as_ref()).map_err(io::Error::other)?.ok_or_else(|| {
+                self.damage.note_missing();
                 io::Error::new(io::ErrorKind::NotFound, format!("body {} is missing", next.piece.id.0))
             })?;
         }
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.current.read(&mut buffer[..most])?;
+        let count = self.current.read(&mut buffer[..most]).map_err(|error| self.damage.note_read(error))?;
         if count == 0 && most > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

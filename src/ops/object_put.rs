@@ -16,7 +16,7 @@ use crate::model::bucket::Versioning;
 use crate::model::encryption::ObjectEncryption;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
 use crate::model::replication::PENDING;
-use crate::model::{ObjectKey, SortedId, keys};
+use crate::model::{ObjectKey, SortedId, inline_body, keys};
 use crate::notifications::{self, Stage};
 use crate::storage::{Batch, BlobHint, BlobId, Expect, Outcome, Visit, WriteError};
 use std::io::Read;
@@ -143,7 +143,7 @@ pub struct Received {
     pub checksum: Option<Checksum>,
     /// Where it is, unless empty.
     pub piece: Option<Piece>,
-    /// Its bytes, when it is to be kept as a record.
+    /// Its stored form ([`inline_body`]), when it is to be kept as a record.
     pub inline: Vec<(BlobId, Vec<u8>)>,
     /// How it is encrypted.
     pub encryption: Option<ObjectEncryption>,
@@ -276,6 +276,8 @@ fn store_as_is(
     location: &str,
 ) -> Result<Stored> {
     let blobs = ctx.service.blobs_of(location)?;
+    // Nothing of the body has been read: a client that waits for `100 Continue` keeps it.
+    ctx.service.meta.check_room().and_then(|()| blobs.check_room()).map_err(store_error)?;
     let inline_max = blobs.inline_max();
     let mut head = Vec::new();
     if length.is_none_or(|length| length <= inline_max as u64) {
@@ -285,11 +287,12 @@ fn store_as_is(
             return Ok((None, Vec::new()));
         }
         if head.len() <= inline_max {
-            let id = BlobId(hex(&crate::codec::random::<16>()));
+            let id = inline_body::new_id(ctx.now);
             let size = head.len() as u64;
             let piece =
                 Piece { id: id.clone(), size, inline: true, location: location.to_owned(), salt: None };
-            return Ok((Some(piece), vec![(id, head)]));
+            let stored = inline_body::seal(&id, head);
+            return Ok((Some(piece), vec![(id, stored)]));
         }
     }
     let hint = BlobHint {

@@ -83,6 +83,8 @@ pub struct Service {
     pub metrics: crate::metrics::Metrics,
     /// Counts of requests, when there is a Redis to keep them in.
     pub statistics: Option<crate::statistics::Statistics>,
+    /// Reads that met bit rot.
+    pub damage: Arc<crate::damage::Damage>,
     /// Decoded bucket records, each valid while the stored bytes are the same.
     buckets: RwLock<HashMap<BucketName, Arc<Bucket>>>,
 }
@@ -112,6 +114,7 @@ impl Service {
             lifecycle: crate::lifecycle::Turn::default(),
             access_log: crate::access_log::AccessLog::default(),
             notifications: crate::notifications::Notifications::default(),
+            damage: Arc::default(),
             buckets: RwLock::default(),
         }
     }
@@ -170,11 +173,24 @@ impl Service {
             let mut batch = Batch::new();
             batch.expect(keys::bucket(name), Some(bucket.stored.clone()));
             batch.put(keys::bucket(name), record.encode());
-            if self.commit(batch)? == Outcome::Committed {
+            if self.commit_settings(batch)? == Outcome::Committed {
                 return Ok(());
             }
         }
         Err(Code::OperationAborted.into())
+    }
+
+    /// Commits a batch that creates, removes or configures a bucket: durable before the answer in `relaxed`,
+    /// too.
+    ///
+    /// # Errors
+    /// As [`store_error`].
+    pub fn commit_settings(&self, batch: Batch) -> Result<Outcome> {
+        let outcome = self.commit(batch)?;
+        if outcome == Outcome::Committed {
+            self.meta.settle().map_err(store_error)?;
+        }
+        Ok(outcome)
     }
 
     /// Commits a batch.

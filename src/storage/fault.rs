@@ -5,7 +5,8 @@
 //! step that changes something, so that a test can make any one of them fail, or write down all of them
 //! to find out what would be left if the machine lost its power between two.
 
-use super::shared_folder::{Lender, Space};
+use super::room::Space;
+use super::shared_folder::Lender;
 use super::{
     Batch, BlobHint, BlobId, BlobStore, Health, MetaStore, Outcome, Result, StorageError, Visit, WriteError,
     WrittenBlob,
@@ -15,7 +16,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A call that can fail.
@@ -187,6 +188,10 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
         self.inner.inline_max()
     }
 
+    fn check_room(&self) -> Result<()> {
+        self.inner.check_room()
+    }
+
     fn health(&self) -> Health {
         self.inner.health()
     }
@@ -256,6 +261,10 @@ impl<S: MetaStore> MetaStore for Faulty<S> {
         self.inner.settle()
     }
 
+    fn check_room(&self) -> Result<()> {
+        self.inner.check_room()
+    }
+
     fn health(&self) -> Health {
         self.inner.health()
     }
@@ -294,6 +303,10 @@ type Watch = dyn FnMut(DiskStep<'_>) -> io::Result<()> + Send;
 pub struct DiskFaults {
     full: AtomicBool,
     sync: AtomicBool,
+    /// One more than the bytes that the device claims to have available; 0 for the truth.
+    available: AtomicU64,
+    /// The device is full only until the reserve is given up.
+    until_released: AtomicBool,
     watch: Mutex<Option<Box<Watch>>>,
 }
 
@@ -310,6 +323,27 @@ impl DiskFaults {
     /// Makes every write fail with "no space left", or lets them succeed again.
     pub fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::Release);
+    }
+
+    /// Makes every write fail with "no space left" until the store gives up its reserve.
+    pub fn set_full_until_released(&self) {
+        self.until_released.store(true, Ordering::Release);
+        self.set_full(true);
+    }
+
+    pub(super) fn reserve_released(&self) {
+        if self.until_released.swap(false, Ordering::AcqRel) {
+            self.set_full(false);
+        }
+    }
+
+    /// Makes the device claim that it has this many bytes available, or tell the truth again.
+    pub fn set_available(&self, bytes: Option<u64>) {
+        self.available.store(bytes.map_or(0, |bytes| bytes.saturating_add(1)), Ordering::Release);
+    }
+
+    pub(super) fn available(&self) -> Option<u64> {
+        self.available.load(Ordering::Acquire).checked_sub(1)
     }
 
     /// Makes every sync fail, or lets them succeed again.

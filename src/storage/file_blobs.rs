@@ -22,6 +22,7 @@ use super::buffers::{Buffer, BufferPool, fill};
 use super::fault::{DiskFaults, DiskStep};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
+use super::room;
 use super::{
     BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, Usage,
     WriteError, WrittenBlob,
@@ -212,6 +213,13 @@ impl BlobStore for FileBlobs {
 
     fn inline_max(&self) -> usize {
         INLINE_BYTES_MAX
+    }
+
+    fn check_room(&self) -> Result<()> {
+        if let Some(why) = self.store.stopped.get() {
+            return Err(StorageError::ReadOnly(why.clone()));
+        }
+        room::check(self.store.folder.path(), self.store.faults.as_deref())
     }
 
     fn health(&self) -> Health {

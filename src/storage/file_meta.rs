@@ -27,11 +27,13 @@
 //! durable one, so its end would lose acknowledged writes; and as they cannot reuse each other's
 //! pages, a journal's worth of them (10,000 commits) left up to 200 MB of pages to write at once.
 
+use super::checkpoint::Checkpoints;
 use super::database::{CACHE_BYTES, Database, DatabaseFile, Snapshot};
 use super::fault::DiskFaults;
 use super::journal::{AppendError, Entry, Journal};
 use super::layout::Folder;
 use super::recent::Changes;
+use super::room::Reserve;
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
     Usage, Visit, check_batch,
@@ -44,15 +46,19 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most batches that are committed together.
 pub const GROUP_BATCHES_MAX: usize = 1024;
 /// A group is closed when its keys and values have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A checkpoint is due when this many records have changed, because its time grows with their number:
-/// about 10 us each in a store of a million records.
-pub const RECENT_RECORDS_MAX: usize = 4096;
+/// A checkpoint is due when this many records have changed, because its time grows with their number.
+pub const RECENT_RECORDS_MAX: usize = 2048;
+/// Where records are slow to write, checkpoints come after fewer, but not after fewer than this: their syncs
+/// cost the same however few there are.
+pub const RECENT_RECORDS_MIN: usize = 512;
+/// Commits wait for a checkpoint, so it should not take longer than this.
+pub const CHECKPOINT_TARGET: Duration = Duration::from_millis(50);
 
 pub(super) const DATABASE_FILE: &str = "s3pail.redb";
 pub(super) const JOURNAL_FILE: &str = "s3pail.journal";
@@ -102,6 +108,8 @@ struct Store {
     queue: Mutex<Queue>,
     /// The right to write.
     writer: Mutex<Writer>,
+    /// Room for commits on a full device.
+    reserve: Reserve,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
     sync: SyncMode,
@@ -119,6 +127,9 @@ struct State {
 struct Writer {
     journal: Journal,
     entry: Entry,
+    checkpoints: Checkpoints,
+    /// How many changed records make a checkpoint due.
+    records_max: usize,
     /// The database could not be opened again for want of space; the next writer tries again.
     database_lost: bool,
 }
@@ -193,6 +204,7 @@ impl FileMeta {
         let path = folder.path().join(DATABASE_FILE);
         let current = Arc::new(AtomicU64::new(0));
         let synced = sync != SyncMode::None;
+        let reserve = Reserve::open(folder.path(), faults.clone());
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
         let database = database_file.open()?;
         let (database, recent) = recover(database, &database_file, &mut journal)?;
@@ -200,7 +212,14 @@ impl FileMeta {
         let store = Arc::new(Store {
             state: RwLock::new(State { recent: Arc::new(recent), database: Arc::new(database) }),
             queue: Mutex::default(),
-            writer: Mutex::new(Writer { journal, entry: Entry::default(), database_lost: false }),
+            writer: Mutex::new(Writer {
+                journal,
+                entry: Entry::default(),
+                checkpoints: Checkpoints::start()?,
+                records_max: RECENT_RECORDS_MAX,
+                database_lost: false,
+            }),
+            reserve,
             stopped: OnceLock::new(),
             sync,
             blobs,
@@ -286,6 +305,11 @@ impl MetaStore for FileMeta {
             }
             self.wake_flusher();
         }
+    }
+
+    fn check_room(&self) -> Result<()> {
+        self.store.check_writable()?;
+        self.store.reserve.check()
     }
 
     fn settle(&self) -> Result<()> {
@@ -396,7 +420,7 @@ impl Store {
         lead.tickets = tickets;
         let answers = match writer {
             Ok(mut writer) => {
-                self.commit_group(&mut writer, &batches).map_err(|failure| self.fail(&mut writer, failure))
+                self.with_reserve(&mut writer, &mut |writer| self.commit_group(writer, &batches))
             }
             Err(_) => Err(self.stop(PANICKED)),
         };
@@ -404,6 +428,21 @@ impl Store {
             answers.unwrap_or_else(|error| batches.iter().map(|_| Err(copy_error(&error))).collect());
         for (ticket, answer) in lead.tickets.drain(..).zip(answers) {
             ticket.set(Turn::Answer(answer));
+        }
+    }
+
+    /// Does what may need room on the device; once more, with the reserve's, if there is none. Who writes
+    /// new data has been refused before it comes to that ([`MetaStore::check_room`]): it is for deletes.
+    fn with_reserve<T>(
+        &self,
+        writer: &mut Writer,
+        work: &mut dyn FnMut(&mut Writer) -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
+        match work(writer).map_err(|failure| self.fail(writer, failure)) {
+            Err(StorageError::Full(_)) if self.reserve.release() => {
+                work(writer).map_err(|failure| self.fail(writer, failure))
+            }
+            other => other,
         }
     }
 
@@ -432,7 +471,7 @@ impl Store {
     ) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
         self.check_writable().map_err(Failure::Refused)?;
         self.find_database(writer)?;
-        if writer.journal.is_long() || self.recent_records() >= RECENT_RECORDS_MAX {
+        if writer.journal.is_long() || self.recent_records() >= writer.records_max {
             self.checkpoint(writer)?;
         }
         let (snapshot, recent) = self.snapshot().map_err(Failure::Database)?;
@@ -469,11 +508,14 @@ impl Store {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (Arc::clone(&state.database), Arc::clone(&state.recent))
         };
-        database.write(&recent, writer.journal.sequence()).map_err(Failure::Database)?;
+        let begun = Instant::now();
+        let (records, sequence) = (recent.len(), writer.journal.sequence());
+        writer.checkpoints.write(database, recent, sequence).map_err(Failure::Database)?;
+        writer.records_max = records_within_target(writer.records_max, records, begun.elapsed());
         // In between, readers see the same records in both places.
         let written = std::mem::take(&mut self.state_to_change().recent);
         // Freed after the lock.
-        drop((recent, written));
+        drop(written);
         writer.journal.restart();
         Ok(())
     }
@@ -490,7 +532,7 @@ impl Store {
         }
         let mut writer = self.writer.lock().map_err(|_| self.stop(PANICKED))?;
         self.check_writable()?;
-        self.checkpoint(&mut writer).map_err(|failure| self.fail(&mut writer, failure))
+        self.with_reserve(&mut writer, &mut |writer| self.checkpoint(writer))
     }
 
     /// Decides whether the store can go on after a failure, and returns the error to report.
@@ -524,6 +566,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// How many records the next checkpoint may have, when one of `records` took so long. Few records say more
+/// about syncs than about records, and change nothing.
+fn records_within_target(before: usize, records: usize, took: Duration) -> usize {
+    if records < RECENT_RECORDS_MIN {
+        return before;
+    }
+    let share = CHECKPOINT_TARGET.as_secs_f64() / took.as_secs_f64().max(1e-6);
+    ((records as f64 * share) as usize).clamp(RECENT_RECORDS_MIN, RECENT_RECORDS_MAX)
 }
 
 /// The batches of a group see those before them.
@@ -620,4 +672,22 @@ fn copy_error(error: &StorageError) -> StorageError {
 // What these locks guard is complete at every moment: a queue, an answer.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_checkpoints_become_smaller_and_fast_ones_larger_within_bounds() {
+        let target = CHECKPOINT_TARGET;
+        let (least, most) = (RECENT_RECORDS_MIN, RECENT_RECORDS_MAX);
+        assert_eq!(records_within_target(most, most, target), most);
+        assert_eq!(records_within_target(most, most, target * 4), most / 4);
+        assert_eq!(records_within_target(most, most, target * 1000), least);
+        assert_eq!(records_within_target(least, least, target / 4), least * 4);
+        assert_eq!(records_within_target(least, least, Duration::ZERO), most);
+        // A checkpoint of a single record (a sync on request) says nothing.
+        assert_eq!(records_within_target(most, 1, target * 1000), most);
+    }
 }

@@ -84,7 +84,11 @@ impl Folder {
             }
         }
         let path = self.path.join(FORMAT_FILE);
-        write_format(&path).map_err(|error| named(&path, error))
+        write_format(&path, sync != SyncMode::None).map_err(|error| named(&path, error))?;
+        match sync {
+            SyncMode::None => Ok(()),
+            _ => sync_folder(&self.path).map_err(|error| named(&self.path, error)),
+        }
     }
 
     /// Where it is.
@@ -210,8 +214,10 @@ fn has_format(folder: &Path) -> Result<bool> {
     }
 }
 
-/// Not synced: an empty or absent format file is written again at the next start.
-fn write_format(path: &Path) -> io::Result<()> {
+/// An empty or absent format file is written again at the next start, so that no order of these steps can
+/// go wrong.
+fn write_format(path: &Path, synced: bool) -> io::Result<()> {
     let mut file = private_file().write(true).create(true).truncate(true).open(path)?;
-    writeln!(file, "s3pail {FORMAT_VERSION}")
+    writeln!(file, "s3pail {FORMAT_VERSION}")?;
+    if synced { file.sync_all() } else { Ok(()) }
 }

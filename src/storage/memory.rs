@@ -160,6 +160,10 @@ impl BlobStore for MemoryBlobs {
         Ok(())
     }
 
+    fn check_room(&self) -> Result<()> {
+        self.budget.take(1).map(|()| self.budget.give_back(1))
+    }
+
     fn health(&self) -> Health {
         self.budget.health()
     }
@@ -272,6 +276,10 @@ impl MetaStore for MemoryMeta {
         }
         self.budget.give_back(freed);
         Ok(Outcome::Committed)
+    }
+
+    fn check_room(&self) -> Result<()> {
+        self.budget.take(1).map(|()| self.budget.give_back(1))
     }
 
     fn health(&self) -> Health {

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 pub mod buffers;
+pub mod checkpoint;
 pub mod data_client;
 pub mod database;
 pub mod fault;
@@ -30,6 +31,7 @@ mod overlay;
 pub mod recent;
 pub mod remote;
 pub mod remote_meta;
+pub mod room;
 pub mod s3_upstream;
 pub mod shared_folder;
 pub mod sproxyd;
@@ -227,6 +229,14 @@ pub trait BlobStore: Send + Sync {
         0
     }
 
+    /// Whether there is room for new bodies. Asked before a body is read; those that make room do not ask.
+    ///
+    /// # Errors
+    /// `Full` below the low-water mark of the device, `ReadOnly` when the store takes no more writes.
+    fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether writes would succeed now.
     fn health(&self) -> Health;
 
@@ -380,6 +390,14 @@ pub trait MetaStore: Send + Sync {
 
     /// Applies a batch.
     fn commit(&self, batch: Batch) -> Result<Outcome>;
+
+    /// Whether there is room for the records of new objects; see [`BlobStore::check_room`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether writes would succeed now.
     fn health(&self) -> Health;

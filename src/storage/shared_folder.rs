@@ -19,7 +19,7 @@
 use super::fault::DiskFaults;
 use super::file_blobs::FileBlobs;
 use super::ids::is_id;
-use super::layout::named;
+use super::room::Space;
 use super::{
     BlobHint, BlobId, BlobStore, Health, Result, StorageError, SyncMode, Usage, WriteError, WrittenBlob,
 };
@@ -78,17 +78,6 @@ pub trait Lender: BlobStore {
     fn space(&self) -> Result<Space>;
 }
 
-/// Room on a device, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Space {
-    /// What this process may still use.
-    pub available: u64,
-    /// What is free, for whomever.
-    pub free: u64,
-    /// All of it.
-    pub total: u64,
-}
-
 /// A folder of bodies with its two parts.
 pub struct SharedFolder {
     own: Arc<FileBlobs>,
@@ -109,7 +98,7 @@ impl SharedFolder {
     /// [`SharedFolder::open`], with failures to simulate.
     ///
     /// # Errors
-    /// Those of [`FileBlobs::open`].
+    /// As [`SharedFolder::open`].
     pub fn open_watched(
         data_path: &Path,
         sync: SyncMode,
@@ -197,6 +186,10 @@ impl BlobStore for SharedFolder {
         self.own.inline_max()
     }
 
+    fn check_room(&self) -> Result<()> {
+        self.own.check_room()
+    }
+
     fn health(&self) -> Health {
         let own = self.own.health();
         match &self.lent {
@@ -237,8 +230,7 @@ impl Lender for SharedFolder {
     }
 
     fn space(&self) -> Result<Space> {
-        let stats = fs2::statvfs(&self.path).map_err(|error| named(&self.path, error))?;
-        Ok(Space { available: stats.available_space(), free: stats.free_space(), total: stats.total_space() })
+        Space::of(&self.path)
     }
 }
 

@@ -5,7 +5,7 @@ use s3pail::codec::digest::md5;
 use s3pail::codec::{base64, hex, unbase64};
 use s3pail::config::{Backend, Config};
 use s3pail::model::object::{ObjectRecord, Piece};
-use s3pail::model::{BucketName, keys};
+use s3pail::model::{BucketName, inline_body, keys};
 use s3pail::storage::{Batch, BlobHint, Outcome};
 use std::io::Read;
 use std::path::Path;
@@ -84,7 +84,8 @@ fn replace(server: &TestServer, bucket: &str, key: &str, record: &ObjectRecord) 
 /// The bytes of a piece as they are stored.
 fn stored(server: &TestServer, piece: &Piece) -> Vec<u8> {
     if piece.inline {
-        return server.service().meta.get(&keys::inline_body(&piece.id)).unwrap().unwrap();
+        let value = server.service().meta.get(&keys::inline_body(&piece.id)).unwrap().unwrap();
+        return inline_body::open(&piece.id, value, piece.stored_size()).unwrap();
     }
     let mut bytes = Vec::new();
     let blobs = server.service().blobs_of(&piece.location).unwrap();
@@ -99,7 +100,7 @@ fn overwrite(server: &TestServer, (bucket, key): (&str, &str), bytes: &[u8]) {
     let piece = &mut record.detail.pieces[0];
     if piece.inline {
         let mut batch = Batch::new();
-        batch.put(keys::inline_body(&piece.id), bytes);
+        batch.put(keys::inline_body(&piece.id), inline_body::seal(&piece.id, bytes.to_vec()));
         assert_eq!(server.service().meta.commit(batch).unwrap(), Outcome::Committed);
         return;
     }

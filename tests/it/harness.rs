@@ -210,6 +210,12 @@ impl TestServer {
         self.folder.take().expect("only files outlive a server")
     }
 
+    /// Stops a server whose stores cannot end in order, which it must say.
+    pub fn stop_in_vain(mut self) -> Folder {
+        self.server.take().unwrap().stop(DEADLINE).unwrap_err();
+        self.folder.take().expect("only files outlive a server")
+    }
+
     /// Where its files are.
     pub fn folder(&self) -> PathBuf {
         self.folder.as_ref().expect("a server of files").0.clone()

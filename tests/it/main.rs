@@ -21,6 +21,7 @@ mod copy; // copies, conditional deletions, attributes
 mod cors; // what a page of another origin may see
 mod data_daemon; // bodies in another process, and its failures
 mod disk_failures; // errors of the disk at every step of a write, and a full one
+mod durability; // full devices, bit rot, failed syncs
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
 mod fuzz; // hostile input for every parser
 mod health; // whether the server and its stores live, and who may ask

@@ -1,0 +1,285 @@
+//! What a client sees of the durability contract: a device that is nearly or quite full, bit rot, syncs that
+//! fail. Failures at each single step are in `disk_failures`, power cuts in `power_cut`.
+
+use super::harness::{Folder, TestServer, file_config, wait_until};
+use s3pail::config::Config;
+use s3pail::model::keys;
+use s3pail::storage::fault::DiskFaults;
+use s3pail::storage::{Batch, SyncMode};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const BLOCK: usize = s3pail::storage::file_blobs::BLOCK_BYTES;
+
+fn server(sync: SyncMode) -> (TestServer, Arc<DiskFaults>) {
+    let (folder, faults) = (Folder::new(), Arc::new(DiskFaults::default()));
+    let config = Config { sync, ..file_config(&folder) };
+    let server = TestServer::watched(config, folder, &faults);
+    server.bucket("abc");
+    (server, faults)
+}
+
+fn deep(server: &TestServer, entry: &str) -> String {
+    let reply = server.anonymous().get("/_/healthcheck/deep");
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    body[entry]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+fn upload(server: &TestServer, key: &str) -> String {
+    let id = server.post(&format!("/abc/{key}?uploads"), b"").expect(200).element("UploadId").unwrap();
+    server.put(&format!("/abc/{key}?partNumber=1&uploadId={id}"), &[3; 50_000]).expect(200);
+    id
+}
+
+#[test]
+fn below_the_mark_new_bodies_are_refused_and_everything_else_goes_on() {
+    let (server, faults) = server(SyncMode::Strict);
+    server.put("/abc/small", b"small").expect(200);
+    server.put("/abc/large", &[1; 50_000]).expect(200);
+    let id = upload(&server, "parts");
+    faults.set_available(Some(100_000));
+    let part = format!("/abc/parts?partNumber=2&uploadId={id}");
+    for (target, body) in [("/abc/small", &b"new"[..]), ("/abc/new", &[2; 50_000]), (&part, b"x")] {
+        server.put(target, body).expect_error(507, "InsufficientStorage");
+    }
+    let copy = [("x-amz-copy-source", "/abc/large")];
+    server.send("PUT", "/abc/copy", &copy, b"").expect_error(507, "InsufficientStorage");
+    assert_eq!(server.get("/abc/small").expect(200).body, b"small");
+    assert_eq!(server.get("/abc").expect(200).elements("Key"), ["large", "small"]);
+    server.delete("/abc/large").expect(204);
+    server.delete(&format!("/abc/parts?uploadId={id}")).expect(204);
+    server
+        .put(
+            "/abc?versioning",
+            b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+        )
+        .expect(200);
+    server.delete("/abc/small").expect(204);
+    server.put("/abc/new", b"x").expect_error(507, "InsufficientStorage");
+    for path in ["/live", "/ready"] {
+        server.anonymous().get(path).expect(200);
+    }
+    faults.set_available(None);
+    server.put("/abc/new", b"new").expect(200);
+    assert_eq!(server.get("/abc/new").expect(200).body, b"new");
+}
+
+#[test]
+fn below_the_mark_an_upload_is_not_invited() {
+    let (server, faults) = server(SyncMode::None);
+    server.put("/abc?ownershipControls", b"<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>").expect(200);
+    server.delete("/abc?publicAccessBlock");
+    server.send("PUT", "/abc?acl", &[("x-amz-acl", "public-read-write")], b"").expect(200);
+    let status_line = || {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let head =
+            "PUT /abc/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
+    };
+    assert!(status_line().starts_with("HTTP/1.1 100 "));
+    faults.set_available(Some(0));
+    let line = status_line();
+    assert!(line.starts_with("HTTP/1.1 507 "), "{line}");
+}
+
+#[test]
+fn a_full_disk_gives_up_its_reserve_to_deletes_and_gets_it_back() {
+    for rounds in [1, 3] {
+        let (server, faults) = server(SyncMode::Strict);
+        let reserve = server.folder().join("metadata/reserve");
+        for number in 0..rounds {
+            server.put(&format!("/abc/{number}"), &[1; 50_000]).expect(200);
+        }
+        let id = upload(&server, "parts");
+        assert!(reserve.metadata().unwrap().len() > 0);
+        // Full of what others wrote: only the reserve's room is left.
+        faults.set_available(Some(0));
+        faults.set_full_until_released();
+        for number in 0..rounds {
+            server.delete(&format!("/abc/{number}")).expect(204);
+            server.get(&format!("/abc/{number}")).expect(404);
+        }
+        server.delete(&format!("/abc/parts?uploadId={id}")).expect(204);
+        assert!(!reserve.exists());
+        server.put("/abc/new", b"x").expect_error(507, "InsufficientStorage");
+        faults.set_available(None);
+        server.put("/abc/new", b"x").expect(200);
+        assert!(reserve.metadata().unwrap().len() > 0);
+        server.stop();
+    }
+}
+
+#[test]
+fn memory_beyond_its_budget_is_refused_and_comes_back() {
+    let config = Config { memory_bytes: 1 << 20, ..Config::in_memory() };
+    let server = TestServer::start("memory", config, None);
+    server.bucket("abc");
+    server.put("/abc/one", &[1; 600_000]).expect(200);
+    server.put("/abc/two", &[1; 600_000]).expect_error(507, "InsufficientStorage");
+    assert_eq!(server.get("/abc/one").expect(200).body.len(), 600_000);
+    server.delete("/abc/one").expect(204);
+    wait_until("the bytes are given back", || server.put("/abc/two", &[1; 600_000]).status == 200);
+}
+
+/// The file of the only large body. The one that pairs bodies with records is small.
+fn body_file(folder: &Path) -> PathBuf {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder.join("data/blobs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    found.retain(|path| path.metadata().unwrap().len() > 40_000);
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+fn damage(file: &Path, at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_body_is_a_500_or_a_cut_and_is_counted() {
+    let (server, _) = server(SyncMode::None);
+    let sent: Vec<u8> = (0..3 * BLOCK).map(|at| (at / 7) as u8).collect();
+    server.put("/abc/k", &sent).expect(200);
+    assert_eq!(deep(&server, "integrity"), "OK");
+    let file = body_file(&server.folder());
+    damage(&file, BLOCK + 1_000);
+    let range = |range: String| server.send("GET", "/abc/k", &[("range", range.as_str())], b"");
+    // A range pays for the blocks that it touches and no others.
+    assert_eq!(range(format!("bytes=10-{}", BLOCK - 1)).expect(206).body, sent[10..BLOCK]);
+    assert_eq!(range(format!("bytes={}-", 2 * BLOCK)).expect(206).body, sent[2 * BLOCK..]);
+    range(format!("bytes={BLOCK}-{BLOCK}")).expect_error(500, "InternalError");
+    assert_eq!(server.service().damage.damaged(), 1);
+    // The head has left: the connection ends before the announced length, and before the damaged block.
+    let cut = server.get("/abc/k");
+    assert_eq!(cut.status, 200);
+    assert!(cut.body.len() <= BLOCK && sent.starts_with(&cut.body), "{}", cut.body.len());
+    wait_until("the cut is counted", || server.service().damage.damaged() == 2);
+    damage(&file, 5);
+    server.get("/abc/k").expect_error(500, "InternalError");
+    server
+        .send("PUT", "/abc/copy", &[("x-amz-copy-source", "/abc/k")], b"")
+        .expect_error(500, "InternalError");
+    server.get("/abc/copy").expect_error(404, "NoSuchKey");
+    assert!(deep(&server, "integrity").starts_with("4 reads found damaged bytes"));
+    server.head("/abc/k").expect(200);
+}
+
+#[test]
+fn a_damaged_small_body_is_a_500_and_is_counted() {
+    let (server, _) = server(SyncMode::None);
+    for key in ["one", "two"] {
+        server.put(&format!("/abc/{key}"), key.as_bytes()).expect(200);
+    }
+    let meta = &server.service().meta;
+    let mut stored = Vec::new();
+    meta.scan(b"i/"..b"i0", &mut |key, value| {
+        stored.push((key.to_vec(), value.to_vec()));
+        s3pail::storage::Visit::Next
+    })
+    .unwrap();
+    // Each is sound, but not under the other's id.
+    let mut batch = Batch::new();
+    batch.put(stored[0].0.clone(), stored[1].1.clone());
+    batch.put(stored[1].0.clone(), stored[0].1.clone());
+    meta.commit(batch).unwrap();
+    for key in ["one", "two"] {
+        server.get(&format!("/abc/{key}")).expect_error(500, "InternalError");
+    }
+    assert_eq!(server.service().damage.damaged(), 2);
+}
+
+#[test]
+fn a_missing_body_is_a_500_and_its_record_stays() {
+    let (server, _) = server(SyncMode::None);
+    server.put("/abc/file", &[1; 50_000]).expect(200);
+    server.put("/abc/record", b"small").expect(200);
+    std::fs::remove_file(body_file(&server.folder())).unwrap();
+    let mut batch = Batch::new();
+    server
+        .service()
+        .meta
+        .scan(b"i/"..b"i0", &mut |key, _| {
+            batch.remove(key);
+            s3pail::storage::Visit::Next
+        })
+        .unwrap();
+    server.service().meta.commit(batch).unwrap();
+    for key in ["file", "record"] {
+        server.get(&format!("/abc/{key}")).expect_error(500, "InternalError");
+        server.head(&format!("/abc/{key}")).expect(200);
+    }
+    assert_eq!(server.service().damage.missing(), 2);
+    assert_eq!(server.get("/abc").expect(200).elements("Key"), ["file", "record"]);
+    assert!(deep(&server, "integrity").contains("2 found no body"));
+}
+
+#[test]
+fn a_damaged_record_is_a_500_for_its_key_and_does_not_keep_the_server_from_starting() {
+    let (server, _) = server(SyncMode::None);
+    for key in ["bad", "good"] {
+        server.put(&format!("/abc/{key}"), b"body").expect(200);
+    }
+    let key = keys::object(&s3pail::model::BucketName::parse("abc").unwrap(), "bad");
+    let mut value = server.service().meta.get(&key).unwrap().unwrap();
+    let last = value.len() - 1;
+    value[last] ^= 1;
+    let mut batch = Batch::new();
+    batch.put(key, value);
+    server.service().meta.commit(batch).unwrap();
+    let server = server.restart();
+    server.get("/abc/bad").expect_error(500, "InternalError");
+    server.head("/abc/bad").expect(500);
+    server.get("/abc/good").expect(200);
+    // It does not vanish from a listing without a word.
+    server.get("/abc").expect_error(500, "InternalError");
+}
+
+#[test]
+fn a_failed_sync_that_nobody_waited_for_stops_writes_and_says_so() {
+    let (server, faults) = server(SyncMode::Relaxed);
+    assert_eq!(deep(&server, "durability"), "relaxed");
+    server.put("/abc/k", &[1; 50_000]).expect(200);
+    faults.set_sync_failing(true);
+    wait_until("small writes are refused", || {
+        let reply = server.put("/abc/small", b"x");
+        reply.status == 503 && reply.element("Code").as_deref() == Some("ServiceUnavailable")
+    });
+    faults.set_sync_failing(false);
+    server.put("/abc/large", &[1; 50_000]).expect_error(503, "ServiceUnavailable");
+    // What needs no room for a body is refused when the records have noticed: within the window.
+    wait_until("deletes are refused", || server.delete("/abc/other").status == 503);
+    server.put("/abc/k", b"x").expect_error(503, "ServiceUnavailable");
+    assert_eq!(server.get("/abc/k").expect(200).body, [1; 50_000]);
+    server.anonymous().get("/live").expect(503);
+    let folder = server.stop_in_vain();
+    // The next start takes what is there, and writes again.
+    let server = TestServer::start("file", file_config(&folder), Some(folder));
+    server.put("/abc/k", b"x").expect(200);
+}
+
+#[test]
+fn buckets_and_their_settings_are_durable_before_the_answer_in_relaxed_too() {
+    let wanted: [(&str, &[u8]); 2] = [
+        ("/new", b""),
+        ("/abc?versioning", b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"),
+    ];
+    for (target, body) in wanted {
+        let (server, faults) = server(SyncMode::Relaxed);
+        faults.set_sync_failing(true);
+        server.put(target, body).expect_error(503, "ServiceUnavailable");
+    }
+    let (server, faults) = server(SyncMode::Relaxed);
+    faults.set_sync_failing(true);
+    server.delete("/abc").expect_error(503, "ServiceUnavailable");
+}
