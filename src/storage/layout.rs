@@ -9,15 +9,24 @@ use super::{Result, StorageError, SyncMode};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// The version of the files that this program writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the files that this program writes, and the only one it reads. Up to 1 small bodies had no
+/// checksum among the records.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A store's folder and the one above it are made at the first start.
 const FOLDERS_ABOVE_SYNCED: usize = 2;
 
 const LOCK_FILE: &str = "lock";
 const FORMAT_FILE: &str = "format";
+
+/// How long a folder that is in use is asked for.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+
+/// The pause between two times.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// A format file or the process id in a lock file is shorter than this.
 const LINE_BYTES_MAX: u64 = 64;
 
@@ -59,7 +68,7 @@ impl Folder {
             }
             Err(error) => return Err(named(&lock_path, error)),
         };
-        match lock.try_lock() {
+        match try_lock(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut lock)),
             Err(TryLockError::Error(error)) => return Err(named(&lock_path, error)),
@@ -166,7 +175,7 @@ fn take_lock(folder: &Path) -> Result<File> {
         .truncate(false)
         .open(&path)
         .map_err(|error| named(&path, error))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut file)),
         Err(TryLockError::Error(error)) => return Err(named(&path, error)),
@@ -174,6 +183,18 @@ fn take_lock(folder: &Path) -> Result<File> {
     // Only for the message of a second process, so a failure (a full disk) does not matter.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// Locks a file. A process that is just ending, or a child that has not yet become another program, may hold it
+/// for a moment longer, so it is asked for a while.
+fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
+    }
 }
 
 /// The sentence for a folder that another process holds.
@@ -205,7 +226,12 @@ fn has_format(folder: &Path) -> Result<bool> {
     }
     let version = text.trim_end().strip_prefix("s3pail ").and_then(|version| version.parse::<u32>().ok());
     match version {
-        Some(version) if (1..=FORMAT_VERSION).contains(&version) => Ok(true),
+        Some(FORMAT_VERSION) => Ok(true),
+        Some(version) if version < FORMAT_VERSION => Err(StorageError::Unavailable(format!(
+            "the folder {} was written by an older s3pail (format {version}, this one knows {FORMAT_VERSION}): \
+             let that one serve it, and copy the objects with an S3 client",
+            folder.display()
+        ))),
         Some(version) => Err(StorageError::Unavailable(format!(
             "the folder {} was written by a newer s3pail (format {version}, this one knows {FORMAT_VERSION})",
             folder.display()

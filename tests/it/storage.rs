@@ -945,9 +945,14 @@ fn a_second_opener_is_refused_by_name() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
-    for (text, opens) in [("s3pail 1\n", true), ("", true), ("s3pail 2\n", false), ("something else", false)]
-    {
+fn a_newer_or_older_format_is_refused() {
+    for (text, opens) in [
+        ("s3pail 2\n", true),
+        ("", true),
+        ("s3pail 1\n", false),
+        ("s3pail 3\n", false),
+        ("something else", false),
+    ] {
         let temporary = Temporary::new();
         drop((temporary.blobs(SyncMode::None), temporary.meta(SyncMode::None)));
         fs::write(temporary.0.join("data/blobs/format"), text).unwrap();

@@ -403,6 +403,7 @@ fn errors_show_what_was_sent_as_text() {
     scene.is_unharmed("BI-236");
 }
 
+/// `/live`, `/ready` and `/metrics` answer whoever may ask; see tests/it/health.rs and tests/it/metrics.rs.
 /// BI-235, SE-11, SE-47, SE-102, SE-105, SE-106, SE-119: what is not a bucket is no way in.
 #[test]
 fn internal_paths_tell_nobody_anything() {
@@ -415,7 +416,7 @@ fn internal_paths_tell_nobody_anything() {
         "/_//healthcheck",
         "/_%2fhealthcheck",
         "/./_/healthcheck",
-        "/metrics",
+        "/metrics/",
         "/debug/pprof",
         "/minio/admin/v3/info",
         "/minio/bootstrap/v1/verify",
