@@ -3,7 +3,7 @@
 //! Nothing is written: what a crash left (a journal to be applied, a database to be mended) is dealt with
 //! in memory. The folders' locks are held meanwhile, so that no server changes what is being looked at.
 //! With `--repair` the store is opened as a server opens it, and what can be put right without losing
-//! anything is put right; see [`repair`].
+//! anything is put right; see `repair.rs`.
 
 use crate::config::{Backend, Config};
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};

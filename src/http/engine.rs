@@ -6,7 +6,7 @@
 //! read, answered and written by the thread that the kernel woke for it, without a hop to another.
 //!
 //! Bodies are read and responses written by the worker that handles the request. One that has to wait for
-//! its client meanwhile is replaced by another until it goes on ([`relief`](super::relief)).
+//! its client meanwhile is replaced by another until it goes on (`relief.rs`).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
