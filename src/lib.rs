@@ -6,15 +6,20 @@
 //! [`notifications`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
 //! folder that knows sockets), [`crypto`] (server-side encryption), [`daemon`] (a store served to
-//! other processes), [`config`], [`error`], [`codec`].
+//! other processes), [`config`], [`content`] (what is there at the start), [`fixture`] (what tests may ask
+//! for), [`error`], [`codec`].
+//!
+//! To test against S3 inside a test process, see [`TestServer`].
 
 pub mod access_log;
 pub mod auth;
 pub mod codec;
 pub mod config;
+pub mod content;
 pub mod crypto;
 pub mod daemon;
 pub mod error;
+pub mod fixture;
 pub mod healthcheck;
 pub mod housekeeping;
 pub mod http;
@@ -23,6 +28,8 @@ pub mod log;
 pub mod model;
 pub mod notifications;
 pub mod ops;
+pub mod ready;
+pub mod realm;
 pub mod redis;
 pub mod restores;
 pub mod s3;
@@ -31,4 +38,8 @@ pub mod signals;
 pub mod statistics;
 pub mod storage;
 pub mod stores;
+pub mod testing;
 pub mod transition;
+pub mod wanted;
+
+pub use testing::TestServer;

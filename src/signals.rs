@@ -7,8 +7,34 @@ use std::io;
 pub struct Stop {
     #[cfg(unix)]
     wake: std::os::unix::net::UnixStream,
+    #[cfg(unix)]
+    asker: std::os::unix::net::UnixStream,
     #[cfg(not(unix))]
     asked: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// Asks the process to stop, as a signal does.
+pub struct Asker {
+    #[cfg(unix)]
+    wake: std::os::unix::net::UnixStream,
+    #[cfg(not(unix))]
+    asked: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Asker {
+    /// Asks.
+    #[cfg(unix)]
+    pub fn ask(&self) {
+        use std::io::Write;
+        // Fails only when nobody waits any more.
+        let _ = (&self.wake).write_all(&[0]);
+    }
+
+    /// Asks.
+    #[cfg(not(unix))]
+    pub fn ask(&self) {
+        self.asked.store(true, std::sync::atomic::Ordering::Release);
+    }
 }
 
 #[cfg(unix)]
@@ -21,7 +47,15 @@ impl Stop {
         for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
         }
-        Ok(Stop { wake })
+        Ok(Stop { wake, asker: handler })
+    }
+
+    /// A way for other threads of this process to ask.
+    ///
+    /// # Errors
+    /// When the system has no file descriptor to give.
+    pub fn asker(&self) -> io::Result<Asker> {
+        Ok(Asker { wake: self.asker.try_clone()? })
     }
 
     /// Blocks until the process is asked to stop.
@@ -42,6 +76,14 @@ impl Stop {
             signal_hook::flag::register(signal, std::sync::Arc::clone(&asked))?;
         }
         Ok(Stop { asked })
+    }
+
+    /// A way for other threads of this process to ask.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn asker(&self) -> io::Result<Asker> {
+        Ok(Asker { asked: self.asked.clone() })
     }
 
     /// Blocks until the process is asked to stop.

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 pub mod clock;
 pub mod digest;
 pub mod form_data;
+pub mod ids;
 pub mod time;
 pub mod uri;
 pub mod xml_reader;

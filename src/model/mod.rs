@@ -3,7 +3,7 @@
 //! Names are parsed once and valid for ever after: a [`BucketName`] cannot be wrong. How records are
 //! laid out in the key space stands in [`keys`], how they are written in [`codec`].
 
-use crate::codec::{hex, random, unhex};
+use crate::codec::{hex, ids, unhex};
 use crate::error::{Code, Error, Result};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,21 +113,23 @@ pub struct SortedId(pub [u8; 16]);
 /// The last sequence number that this process handed out.
 static LAST_SEQUENCE: AtomicU64 = AtomicU64::new(0);
 
+fn next_sequence(wanted: u64) -> u64 {
+    let last = LAST_SEQUENCE
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(wanted.max(last.saturating_add(1))))
+        .unwrap_or_default();
+    wanted.max(last.saturating_add(1))
+}
+
 impl SortedId {
     /// A new id that sorts before every id of this process and before `previous`, whatever the clock
     /// says.
     pub fn new(now_ms: u64, previous: Option<SortedId>) -> SortedId {
         let at_least = previous.map_or(0, |id| id.sequence().saturating_add(1));
         let wanted = at_least.max(now_ms.saturating_mul(1_000));
-        let last = LAST_SEQUENCE
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| {
-                Some(wanted.max(last.saturating_add(1)))
-            })
-            .unwrap_or_default();
-        let sequence = wanted.max(last.saturating_add(1));
+        let sequence = ids::seeded_sequence(wanted).unwrap_or_else(|| next_sequence(wanted));
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(u64::MAX - sequence).to_be_bytes());
-        bytes[8..].copy_from_slice(&random::<8>());
+        bytes[8..].copy_from_slice(&ids::id_bytes());
         SortedId(bytes)
     }
 

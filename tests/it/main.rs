@@ -15,6 +15,7 @@ mod copy; // copies, conditional deletions, attributes
 mod cors; // what a page of another origin may see
 mod data_daemon; // bodies in another process, and its failures
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
+mod fixture; // what a test suite asks of the server
 mod health; // whether the server and its stores live, and who may ask
 mod lifecycle; // rules, and what they do when their day comes
 mod limits; // sizes, at the limit and one past
@@ -34,6 +35,7 @@ mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
 mod sproxyd; // a RING as a location, and its failures
+mod start; // how a process starts and ends for a test suite
 mod statistics; // requests and failures, counted in Redis
 mod storage; // the conformance suite of the backends
 mod storage_class; // where the bytes of a class go
