@@ -6,6 +6,7 @@ mod arguments;
 mod big;
 mod compare;
 mod connection;
+mod fixture;
 mod process;
 mod signer;
 mod startup;
@@ -18,6 +19,7 @@ load compare --target NAME=http://127.0.0.1:PORT[,PID][,dav] [--target ..]
              [--size BYTES] [--connections N] [--seconds S] [--rounds N] [--objects N]
 load big     --target NAME=http://127.0.0.1:PORT,PID [--size BYTES]
 load startup [--rounds N] -- SERVER [ARGUMENT ..]
+load fixture [--rounds N] [-- SERVER --fixture --listen 127.0.0.1:0 ..]
 
 compare  GET, HEAD and PUT of objects of one size, every request signed, closed loop. Targets are
          visited in turn, in reversed order every second round; rates are medians of the rounds and
@@ -25,6 +27,8 @@ compare  GET, HEAD and PUT of objects of one size, every request signed, closed 
 big      Uploads and downloads one object, comparing it; prints the peak memory of the server.
 startup  Time from starting the server to its first 200, on empty folders that are put in place of
          {dir} among the arguments.
+fixture  What a test suite waits for: an in-process server's start and stop, the ready line of SERVER, a
+         reset with 10,000 objects, the memory of 100 in-process servers.
 
 Results are lines of JSON on standard output. Only loopback addresses are accepted.";
 
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         "compare" => compare::run(&arguments),
         "big" => big::run(&arguments),
         "startup" => startup::run(&arguments),
+        "fixture" => fixture::run(&arguments),
         _ => Err(USAGE.to_owned()),
     });
     match outcome {
