@@ -178,17 +178,18 @@ pub fn run(config: Config) -> ExitCode {
 
 fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
     let stop = Stop::register().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let asker = || stop.asker().map_err(|error| format!("cannot watch over the process: {error}"));
+    ready::forget(&config.start)?;
+    wanted::watch(&config.start, asker)?;
     if config.role != Role::S3 {
         let daemon = daemon::of_role(&config, log)?;
-        say(&config.start_line(daemon.addresses()));
+        let announced = ready::announce(&config, daemon.addresses())?;
         stop.wait();
+        drop(announced);
         daemon.stop(STOP_GRACE)?;
         log.write(Level::Info, "stopped", &[]);
         return Ok(());
     }
-    let asker = || stop.asker().map_err(|error| format!("cannot watch over the process: {error}"));
-    ready::forget(&config.start)?;
-    wanted::watch(&config.start, asker)?;
     let server = Server::start(config, log.clone())?;
     let announced = ready::announce(&server.service.config, server.addresses())?;
     stop.wait();

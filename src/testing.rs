@@ -138,7 +138,7 @@ impl TestServer {
     ///     .with_init(r#"{ "buckets": [{ "name": "box", "versioning": "Enabled",
     ///         "objects": [{ "key": "hello", "text": "world" }] }] }"#)
     ///     .unwrap();
-    /// assert!(server.get("/b/hello").header("x-amz-version-id").is_some());
+    /// assert!(server.get("/box/hello").header("x-amz-version-id").is_some());
     /// ```
     ///
     /// # Errors
