@@ -108,7 +108,10 @@ impl<'s> Actor<'s> {
                 headers.push("content-length", &length.to_string());
                 Body::new(Some(length), reader)
             }
-            None => Body::empty(),
+            None => {
+                headers.push("content-length", "0");
+                Body::empty()
+            }
         };
         let request = Request {
             method: call.method,
