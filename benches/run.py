@@ -33,6 +33,7 @@ def main():
         print(f"stripped release binary: {results['binary_bytes'] / 1e6:.2f} MB", flush=True)
         backends = ("file", "mem") if "start" in args.only else ()
         results["startup"] = {backend: startup(load, args, backend) for backend in backends}
+        results["fixture"] = fixture(load, args) if "start" in args.only else []
         results["load"] = compare(load, args, scratch) if "load" in args.only else []
         results["sizes"] = scale.sizes(load, args, scratch, add_nginx) if "sizes" in args.only else []
         results["sync"] = scale.sync_modes(load, args, scratch) if "sync" in args.only else []
@@ -92,6 +93,16 @@ def startup(load, args, backend):
     print(f"{backend}: start to first 200 answer {result['first_answer_ms']:.1f} ms (median of {result['starts']}, "
           f"{result['fastest_ms']:.1f} to {result['slowest_ms']:.1f}), "
           f"idle {result['idle_resident_kib'] / 1024:.1f} MiB resident", flush=True)
+    return result
+
+
+def fixture(load, args):
+    words = [load, "fixture", "--rounds", args.starts, "--", args.binary, "--fixture", "--listen", "127.0.0.1:0"]
+    result, = run_load(words)
+    print(f"fixture: in-process start to first 200 answer {result['start_to_first_answer_ms']:.1f} ms, stop "
+          f"{result['stop_ms']:.1f} ms; binary to ready line {result['binary_to_ready_line_ms']:.1f} ms; reset with "
+          f"{result['objects']} objects {result['reset_ms']:.1f} ms, restore {result['restore_ms']:.1f} ms; "
+          f"{result['servers']} servers in one process {result['servers_resident_kib'] / 1024:.0f} MiB", flush=True)
     return result
 
 

@@ -6,17 +6,22 @@
 //! [`notifications`], [`metrics`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
 //! folder that knows sockets), [`crypto`] (server-side encryption), [`damage`] (bit rot, counted), [`daemon`] (a store served to
-//! other processes), [`config`], [`error`], [`codec`].
+//! other processes), [`config`], [`content`] (what is there at the start), [`fixture`] (what tests may ask
+//! for), [`error`], [`codec`].
+//!
+//! To test against S3 inside a test process, see [`TestServer`].
 
 pub mod access_log;
 pub mod auth;
 pub mod check;
 pub mod codec;
 pub mod config;
+pub mod content;
 pub mod crypto;
 pub mod daemon;
 pub mod damage;
 pub mod error;
+pub mod fixture;
 pub mod healthcheck;
 pub mod housekeeping;
 pub mod http;
@@ -27,6 +32,8 @@ pub mod metrics;
 pub mod model;
 pub mod notifications;
 pub mod ops;
+pub mod ready;
+pub mod realm;
 pub mod redact;
 pub mod redis;
 pub mod restores;
@@ -37,5 +44,9 @@ pub mod signals;
 pub mod statistics;
 pub mod storage;
 pub mod stores;
+pub mod testing;
 pub mod tls;
 pub mod transition;
+pub mod wanted;
+
+pub use testing::TestServer;

@@ -6,7 +6,7 @@
 
 use crate::access_log::{self, Record};
 use crate::auth::keys::SigningKeyCache;
-use crate::auth::{self, Authenticated};
+use crate::auth::{self, Authenticated, Identity};
 use crate::codec::clock::Millis;
 use crate::codec::uri::Query;
 use crate::codec::xml_writer::XmlWriter;
@@ -45,22 +45,22 @@ pub struct S3 {
 
 /// What the log line of a request says.
 #[derive(Default)]
-struct Facts {
-    operation: Option<&'static str>,
-    bucket: Option<String>,
-    key: Option<String>,
-    access_key: Option<String>,
+pub(crate) struct Facts {
+    pub(crate) operation: Option<&'static str>,
+    pub(crate) bucket: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) access_key: Option<String>,
     code: Option<&'static str>,
     cause: Option<String>,
-    health: bool,
+    pub(crate) health: bool,
     /// The bucket that the request was let to see, for its access log.
     source: Option<Arc<Bucket>>,
     /// The operation's name in access logs.
     logged_as: Option<&'static Operation>,
     /// Canonical id of the account, or the user's ARN.
-    requester: Option<String>,
+    pub(crate) requester: Option<String>,
     /// When the request was received.
-    received: Millis,
+    pub(crate) received: Millis,
     /// Whether a grant of an access control list was needed.
     acl_required: bool,
     /// Whether it was asked of a website, which access logs tell apart.
@@ -75,12 +75,14 @@ struct Head {
     headers: Headers,
     peer: Option<SocketAddr>,
     encryption: Option<Encryption>,
+    /// Who the request acts for, when it is the server's own and nobody signed it.
+    acting: Option<Identity>,
 }
 
 impl S3 {
     /// A handler over a service.
     pub fn new(service: Arc<Service>, log: Arc<Log>) -> S3 {
-        let settings = auth::Settings { region: service.config.region.clone(), allow_sigv2: true };
+        let settings = service.config.auth_settings();
         S3 { service, settings, keys: SigningKeyCache::new(), log }
     }
 
@@ -177,6 +179,9 @@ impl S3 {
         now: u64,
         body: Body<'a>,
     ) -> Result<Authenticated<'a>> {
+        if let Some(identity) = &head.acting {
+            return Ok(auth::vouched(identity.clone(), body));
+        }
         let signed =
             auth::Head { method: head.method, path: &head.path, query: &head.query, headers: &head.headers };
         let host_bucket = match &target.bucket {
@@ -370,30 +375,7 @@ impl S3 {
 
 impl Handler for S3 {
     fn handle(&self, request: Request<'_>) -> Response {
-        let started = Instant::now();
-        let Request { method, path, query, headers, peer, encryption, body } = request;
-        let mut head = Head { method, path, query, headers, peer, encryption };
-        let id = request_id();
-        let body = match body.length() {
-            Some(0) => body,
-            length => body.wrap(length, |reader| self.service.metrics.counting(reader)),
-        };
-        let mut facts = Facts { received: self.service.clock.now(), ..Facts::default() };
-        // One request that panics must not end the worker, let alone the process. Nothing that is
-        // shared is left half-changed: stores change in one commit, caches in one insert.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.answer(&mut head, body, &id, &mut facts)))
-            .unwrap_or_else(|panic| Err(Error::internal(panic_text(&panic)).close()));
-        let response = outcome.unwrap_or_else(|error| {
-            facts.code = Some(error.code().name);
-            facts.cause = error.log_cause().map(str::to_owned);
-            error_response(&error, head.method, &head.path, &id)
-        });
-        let mut response = self.finish(response, &id);
-        let found = (facts.bucket.as_deref(), facts.source.as_deref());
-        cors::decorate(&self.service, found, head.method, &head.headers, &mut response);
-        self.count(&facts, response.status);
-        self.log_when_sent(&mut response, head, id, facts, started);
-        response
+        self.respond(request, None, &mut |_, _| {})
     }
 
     fn refuse(&self, refusal: Refusal, peer: Option<SocketAddr>) -> Response {
@@ -417,6 +399,42 @@ impl Handler for S3 {
         self.service.metrics.refused(status);
         self.service.metrics.failed(error.code().name);
         self.finish(response, &id)
+    }
+}
+
+impl S3 {
+    /// Answers a request, by itself or for `acting`, and shows what it found out about it to `seen`.
+    pub(crate) fn respond(
+        &self,
+        request: Request<'_>,
+        acting: Option<Identity>,
+        seen: &mut dyn FnMut(&Facts, Option<&Error>),
+    ) -> Response {
+        let started = Instant::now();
+        let Request { method, path, query, headers, peer, encryption, body } = request;
+        let mut head = Head { method, path, query, headers, peer, encryption, acting };
+        let id = request_id();
+        let body = match body.length() {
+            Some(0) => body,
+            length => body.wrap(length, |reader| self.service.metrics.counting(reader)),
+        };
+        let mut facts = Facts { received: self.service.clock.now(), ..Facts::default() };
+        // One request that panics must not end the worker, let alone the process. Nothing that is
+        // shared is left half-changed: stores change in one commit, caches in one insert.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.answer(&mut head, body, &id, &mut facts)))
+            .unwrap_or_else(|panic| Err(Error::internal(panic_text(&panic)).close()));
+        if let Err(error) = &outcome {
+            facts.code = Some(error.code().name);
+            facts.cause = error.log_cause().map(str::to_owned);
+        }
+        seen(&facts, outcome.as_ref().err());
+        let response = outcome.unwrap_or_else(|error| error_response(&error, head.method, &head.path, &id));
+        let mut response = self.finish(response, &id);
+        let found = (facts.bucket.as_deref(), facts.source.as_deref());
+        cors::decorate(&self.service, found, head.method, &head.headers, &mut response);
+        self.count(&facts, response.status);
+        self.log_when_sent(&mut response, head, id, facts, started);
+        response
     }
 }
 

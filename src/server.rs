@@ -3,22 +3,22 @@
 //! [`Server`] is the whole server as a value, for the binary and for tests alike; [`run`] is the
 //! process around it.
 
-use crate::access_log;
 use crate::config::{Config, Role, folders};
 use crate::daemon::{self, Daemon};
+use crate::fixture::Fixture;
 use crate::housekeeping::{self, Sweep};
 use crate::http::engine::Options;
 use crate::http::limits::{self, Limits};
-use crate::http::serving;
-use crate::lifecycle;
+use crate::http::{Handler, serving};
 use crate::log::{Level, Log};
-use crate::notifications;
 use crate::ops::service::Service;
+use crate::ready;
+use crate::realm::Realm;
 use crate::s3::S3;
 use crate::signals::{Asked, Signals};
-use crate::statistics;
 use crate::stores::Stores;
 use crate::tls::Certificates;
+use crate::{content, wanted};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -38,15 +38,54 @@ const NO_TLS_IN_TINY_HTTP: &str = "certFilePaths, --tls-self-signed: this build 
 /// A running server. [`Server::stop`] ends it in order.
 pub struct Server {
     engine: serving::Running,
-    lifecycle: lifecycle::Runner,
-    statistics: statistics::Runner,
-    access_log: access_log::Runner,
-    notifications: notifications::Runner,
+    served: Served,
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
     certificates: Option<Arc<Certificates>>,
     daemons: Vec<Daemon>,
+}
+
+/// What answers requests.
+enum Served {
+    Plain(Realm),
+    Fixture(Arc<Fixture>),
+}
+
+impl Served {
+    /// Starts what the configuration asks for, with its content at the start.
+    fn open(stores: Stores, config: Config, log: &Arc<Log>) -> Result<(Served, Arc<Service>), String> {
+        let in_memory = stores.in_memory().cloned();
+        let service = stores.into_service(config)?;
+        if service.config.start.fixture {
+            let fixture = Fixture::start(service, in_memory, log.clone())?;
+            let service = fixture.service();
+            return Ok((Served::Fixture(fixture), service));
+        }
+        let service = Arc::new(service);
+        let s3 = Arc::new(S3::new(service.clone(), log.clone()));
+        content::refuse_fixture_sections(&service.config.start)?;
+        if service.config.start.has_content() {
+            // Nobody's requests: they are not logged.
+            let unlogged = S3::new(service.clone(), Arc::new(Log::off()));
+            content::prepare(&unlogged, &service.config.start)?;
+        }
+        Ok((Served::Plain(Realm::start(s3, log)?), service))
+    }
+
+    fn handler(&self) -> Arc<dyn Handler> {
+        match self {
+            Served::Plain(realm) => realm.s3().clone(),
+            Served::Fixture(fixture) => fixture.clone(),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Served::Plain(realm) => realm.stop(),
+            Served::Fixture(fixture) => fixture.stop(),
+        }
+    }
 }
 
 impl Server {
@@ -81,32 +120,12 @@ impl Server {
         stores.check_remote_records(&config)?;
         let sweep = stores.sweep_after_crash(&config, &log)?;
         let daemons = daemon::beside_front_end(&config, &stores, &log)?;
-        let service = Arc::new(stores.into_service(config)?);
-        let handler = Arc::new(S3::new(service.clone(), log.clone()));
-        let engine = serving::serve(listeners, options, handler)
+        let (served, service) = Served::open(stores, config, &log)?;
+        let engine = serving::serve(listeners, options, served.handler())
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         service.metrics.watch_traffic(engine.traffic());
-        let access_log = access_log::Runner::start(service.clone(), log.clone())
-            .map_err(|error| format!("cannot start the access log thread: {error}"))?;
-        let notifications = notifications::Runner::start(service.clone(), log.clone())
-            .map_err(|error| format!("cannot start the notification thread: {error}"))?;
-        let statistics = statistics::Runner::start(service.clone(), log.clone())
-            .map_err(|error| format!("cannot start the statistics thread: {error}"))?;
-        let lifecycle = lifecycle::Runner::start(service.clone(), log)
-            .map_err(|error| format!("cannot start the lifecycle thread: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server {
-            engine,
-            lifecycle,
-            statistics,
-            access_log,
-            notifications,
-            service,
-            addresses,
-            sweep,
-            daemons,
-            certificates,
-        })
+        Ok(Server { engine, served, service, addresses, sweep, certificates, daemons })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -119,7 +138,15 @@ impl Server {
         &self.daemons
     }
 
-    /// The shared state.
+    /// The fixture, with its profile.
+    pub fn fixture(&self) -> Option<&Arc<Fixture>> {
+        match &self.served {
+            Served::Fixture(fixture) => Some(fixture),
+            Served::Plain(_) => None,
+        }
+    }
+
+    /// The shared state; with the fixture profile that of the start.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
     }
@@ -137,10 +164,7 @@ impl Server {
     pub fn stop(self, grace: Duration) -> Result<(), String> {
         let begun = Instant::now();
         let drained = self.engine.stop(grace);
-        drop(self.lifecycle);
-        drop(self.access_log);
-        drop(self.notifications);
-        drop(self.statistics);
+        self.served.stop();
         // Last of those that serve: what is still under way elsewhere may need them.
         for daemon in self.daemons {
             daemon.stop(grace.saturating_sub(begun.elapsed()))?;
@@ -203,20 +227,25 @@ pub fn run(config: Config) -> ExitCode {
 fn serve(config: Config, log: &Arc<Log>) -> Result<(), String> {
     let mut signals = Signals::register(config.serves_https())
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let asker = || signals.asker().map_err(|error| format!("cannot watch over the process: {error}"));
+    ready::forget(&config.start)?;
+    wanted::watch(&config.start, asker)?;
     if config.role != Role::S3 {
         let daemon = daemon::of_role(&config, log)?;
-        say(&config.start_line(daemon.addresses()));
+        let announced = ready::announce(&config, daemon.addresses())?;
         // Daemons have no certificates, so that this is to stop.
         signals.wait();
+        drop(announced);
         daemon.stop(STOP_GRACE)?;
         log.write(Level::Info, "stopped", &[]);
         return Ok(());
     }
     let server = Server::start(config, log.clone())?;
-    say(&server.service.config.start_line(server.addresses()));
+    let announced = ready::announce(&server.service.config, server.addresses())?;
     while signals.wait() == Asked::ToReload {
         reload(&server, log);
     }
+    drop(announced);
     server.stop(STOP_GRACE)?;
     log.write(Level::Info, "stopped", &[]);
     Ok(())

@@ -18,7 +18,29 @@ pub enum Asked {
 pub struct Signals {
     #[cfg(unix)]
     wake: std::os::unix::net::UnixStream,
+    #[cfg(unix)]
+    asker: std::os::unix::net::UnixStream,
     stop: Arc<AtomicBool>,
+}
+
+/// Asks the process to stop, as a signal does.
+pub struct Asker {
+    #[cfg(unix)]
+    wake: std::os::unix::net::UnixStream,
+    stop: Arc<AtomicBool>,
+}
+
+impl Asker {
+    /// Asks.
+    pub fn ask(&self) {
+        self.stop.store(true, Ordering::Release);
+        #[cfg(unix)]
+        {
+            use std::io::Write;
+            // Fails only when nobody waits any more.
+            let _ = (&self.wake).write_all(&[0]);
+        }
+    }
 }
 
 #[cfg(unix)]
@@ -36,7 +58,15 @@ impl Signals {
             }
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
         }
-        Ok(Signals { wake, stop })
+        Ok(Signals { wake, asker: handler, stop })
+    }
+
+    /// A way for other threads of this process to ask.
+    ///
+    /// # Errors
+    /// When the system has no file descriptor to give.
+    pub fn asker(&self) -> io::Result<Asker> {
+        Ok(Asker { wake: self.asker.try_clone()?, stop: self.stop.clone() })
     }
 
     /// Blocks until the process is asked something. Stopping goes before reloading.
@@ -63,6 +93,14 @@ impl Signals {
             signal_hook::flag::register(signal, stop.clone())?;
         }
         Ok(Signals { stop })
+    }
+
+    /// A way for other threads of this process to ask.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn asker(&self) -> io::Result<Asker> {
+        Ok(Asker { stop: self.stop.clone() })
     }
 
     /// Blocks until the process is asked to stop.

@@ -17,7 +17,7 @@ use crate::sharing::{self, KeyClaims};
 use crate::storage::data_client::{self, DataClient};
 use crate::storage::fault::DiskFaults;
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
-use crate::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
+use crate::storage::memory::{self, Budget, MemoryBlobs, MemoryMeta};
 use crate::storage::remote_meta::{self, RemoteMeta};
 use crate::storage::s3_upstream::{self, S3Blobs};
 use crate::storage::shared_folder::SharedFolder;
@@ -36,6 +36,44 @@ pub struct Stores {
     folder: Option<Arc<SharedFolder>>,
     /// Bodies by location.
     pub locations: HashMap<String, Arc<dyn BlobStore>>,
+    /// The same stores, when everything is in memory.
+    memory: Option<MemoryStores>,
+}
+
+/// Records and bodies in memory, which can be copied in no time.
+#[derive(Clone)]
+pub struct MemoryStores {
+    meta: Arc<MemoryMeta>,
+    blobs: Arc<MemoryBlobs>,
+}
+
+impl MemoryStores {
+    /// Without anything in them.
+    pub fn empty() -> MemoryStores {
+        let budget = Budget::new(u64::MAX);
+        let blobs = Arc::new(MemoryBlobs::new(budget.clone()));
+        MemoryStores { meta: Arc::new(MemoryMeta::new(budget)), blobs }
+    }
+
+    /// A copy as of now, see [`memory::fork`].
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn fork(&self) -> Result<MemoryStores, String> {
+        let (meta, blobs) = memory::fork(&self.meta, &self.blobs).map_err(|error| error.to_string())?;
+        Ok(MemoryStores { meta: Arc::new(meta), blobs: Arc::new(blobs) })
+    }
+
+    /// The stores of a server.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            meta: self.meta.clone(),
+            blobs: self.blobs.clone(),
+            folder: None,
+            locations: HashMap::new(),
+            memory: Some(self.clone()),
+        }
+    }
 }
 
 impl Stores {
@@ -53,7 +91,9 @@ impl Stores {
     /// As [`Stores::open`].
     pub fn open_watched(config: &Config, faults: Option<Arc<DiskFaults>>) -> Result<Stores, String> {
         let budget = Budget::new(config.memory_bytes);
-        let memory: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new(budget.clone()));
+        let memory_blobs = Arc::new(MemoryBlobs::new(budget.clone()));
+        let memory: Arc<dyn BlobStore> = memory_blobs.clone();
+        let mut in_memory = None;
         let mut folder = None;
         let remote = config.data_client.as_ref().map(data_client::Settings::of);
         let blobs: Arc<dyn BlobStore> = match remote {
@@ -68,7 +108,13 @@ impl Stores {
         };
         let meta: Arc<dyn MetaStore> = match (&config.metadata_client, config.metadata) {
             (Some(remote), _) => Arc::new(RemoteMeta::new(&authority(remote), remote_meta::DEADLINES)),
-            (None, Backend::Memory) => Arc::new(MemoryMeta::new(budget)),
+            (None, Backend::Memory) => {
+                let records = Arc::new(MemoryMeta::new(budget));
+                if config.data == Backend::Memory && config.data_client.is_none() {
+                    in_memory = Some(MemoryStores { meta: records.clone(), blobs: memory_blobs });
+                }
+                records
+            }
             (None, _) => open_records(config, Some(blobs.clone()), faults)?,
         };
         let locations = match config.data {
@@ -77,7 +123,12 @@ impl Stores {
             Backend::File => file_locations(config, &blobs),
             Backend::Multiple => open_locations(config, &blobs, &memory)?,
         };
-        Ok(Stores { meta, blobs, folder, locations })
+        Ok(Stores { meta, blobs, folder, locations, memory: in_memory })
+    }
+
+    /// Records and bodies, when everything is in memory.
+    pub fn in_memory(&self) -> Option<&MemoryStores> {
+        self.memory.as_ref()
     }
 
     /// Makes sure that records in another process can be had, and that the bodies in this one's folder are
@@ -137,10 +188,11 @@ impl Stores {
         let meta = self.meta.clone();
         let mut service = Service::new(config, self.meta, self.blobs, discard);
         if service.config.metadata != Backend::Memory {
-            service.keyring = Keyring::open(&service.config.metadata_path)?;
+            let mut keyring = Keyring::open(&service.config.metadata_path)?;
             if service.config.shares_records() {
-                service.keyring = service.keyring.shared(Box::new(KeyClaims(meta)))?;
+                keyring = keyring.shared(Box::new(KeyClaims(meta)))?;
             }
+            service.keyring = Arc::new(keyring);
         }
         service.locations = self.locations;
         service.metrics.watch_deletes(move || watched.figures());

@@ -7,6 +7,7 @@ mod big;
 mod compare;
 mod connection;
 mod digest;
+mod fixture;
 mod list;
 mod process;
 mod signer;
@@ -26,6 +27,7 @@ load stock   --folder METADATA_FOLDER --bucket NAME --objects N [--size BYTES] [
 load list    --target .. --bucket NAME [--objects ENTRIES] [--start-after KEY] [--groups 1]
              [--connections N] [--seconds S] [--rounds N]
 load md5
+load fixture [--rounds N] [-- SERVER --fixture --listen 127.0.0.1:0 ..]
 
 compare  GET, HEAD and PUT of objects of one size, every request signed, closed loop. Targets are
          visited in turn, in reversed order every second round; rates are medians of the rounds and
@@ -37,6 +39,8 @@ stock    Fills a bucket of a server that does not run; an object of the bucket `
 list     One page of a listing, again and again; it must have --objects entries. With --groups the
          delimiter is /.
 md5      What one core digests.
+fixture  What a test suite waits for: an in-process server's start and stop, the ready line of SERVER, a
+         reset with 10,000 objects, the memory of 100 in-process servers.
 
 Results are lines of JSON on standard output. Only loopback addresses are accepted.";
 
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         "stock" => stock::run(&arguments),
         "list" => list::run(&arguments),
         "md5" => digest::run(),
+        "fixture" => fixture::run(&arguments),
         _ => Err(USAGE.to_owned()),
     });
     match outcome {

@@ -44,6 +44,7 @@ pub struct Accounts {
     keys: HashMap<String, Credential>,
     by_id: HashMap<String, Arc<Account>>,
     by_email: HashMap<String, Arc<Account>>,
+    first_key: Option<String>,
 }
 
 impl Accounts {
@@ -55,7 +56,48 @@ impl Accounts {
 
     /// Adds a key pair.
     pub fn add_key(&mut self, access_key: String, credential: Credential) {
+        self.first_key.get_or_insert_with(|| access_key.clone());
         self.keys.insert(access_key, credential);
+    }
+
+    /// Adds all accounts and keys of another list.
+    ///
+    /// # Errors
+    /// The access key, canonical id or e-mail address that both have; then nothing was added.
+    pub fn merge(&mut self, other: Accounts) -> Result<(), String> {
+        let taken = |mine: bool, name: &String| mine.then(|| name.clone());
+        let keys = other.keys.keys().find_map(|key| taken(self.keys.contains_key(key), key));
+        let ids = || other.by_id.keys().find_map(|id| taken(self.by_id.contains_key(id), id));
+        let emails =
+            || other.by_email.keys().find_map(|email| taken(self.by_email.contains_key(email), email));
+        if let Some(both) = keys.or_else(ids).or_else(emails) {
+            return Err(both);
+        }
+        self.first_key = self.first_key.take().or(other.first_key);
+        self.keys.extend(other.keys);
+        self.by_id.extend(other.by_id);
+        self.by_email.extend(other.by_email);
+        Ok(())
+    }
+
+    /// The access key that was added first: the one that documents and test fixtures show.
+    pub fn first_key(&self) -> Option<(&str, &Credential)> {
+        let key = self.first_key.as_deref()?;
+        Some((key, self.keys.get(key)?))
+    }
+
+    /// The account of a name, of an access key, of a canonical id or of an e-mail address.
+    pub fn named(&self, name: &str) -> Option<&Arc<Account>> {
+        let by_name = || self.by_id.values().find(|account| account.name == name);
+        let by_key = || self.keys.get(name).map(|credential| &credential.account);
+        by_name().or_else(by_key).or_else(|| self.by_id.get(name)).or_else(|| self.by_email(name))
+    }
+
+    /// The names of all accounts, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.by_id.values().map(|account| account.name.as_str()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The owner and secret of an access key.

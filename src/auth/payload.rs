@@ -84,10 +84,28 @@ pub fn wrap<'a>(
         _ => {
             let decoded_length = decoded_length(head, &body)?;
             let declared = if kind.has_trailer() { Some(declared_trailers(head)?) } else { None };
-            let framing = Framing { decoded_length, chain, declared, trailers: trailers.clone() };
+            let framing =
+                Framing { decoded_length, chain, unverified: false, declared, trailers: trailers.clone() };
             Ok(body.wrap(Some(decoded_length), |inner| Box::new(ChunkedReader::new(inner, framing))))
         }
     }
+}
+
+/// As [`wrap`], but takes chunk signatures off without looking at them: for `--auth any`.
+pub(super) fn wrap_unverified<'a>(
+    head: &Head<'_>,
+    kind: PayloadKind,
+    body: Body<'a>,
+    trailers: &Trailers,
+) -> Result<Body<'a>> {
+    if !kind.has_chunk_signatures() {
+        return wrap(head, kind, None, body, trailers);
+    }
+    let decoded_length = decoded_length(head, &body)?;
+    let declared = if kind.has_trailer() { Some(declared_trailers(head)?) } else { None };
+    let framing =
+        Framing { decoded_length, chain: None, unverified: true, declared, trailers: trailers.clone() };
+    Ok(body.wrap(Some(decoded_length), |inner| Box::new(ChunkedReader::new(inner, framing))))
 }
 
 fn wrap_hashed(hash: [u8; 32], body: Body<'_>) -> Result<Body<'_>> {

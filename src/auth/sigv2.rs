@@ -85,7 +85,7 @@ pub(crate) fn header(
         })?;
     let amz_date = head.headers.get("x-amz-date");
     let sent = amz_date.or_else(|| head.headers.get("date")).ok_or_else(missing_date)?;
-    check_skew(door.now, parse_date(sent).ok_or_else(missing_date)?, sent)?;
+    check_skew(door.settings, door.now, parse_date(sent).ok_or_else(missing_date)?, sent)?;
     // With x-amz-date among the signed fields the date line is empty.
     let date = if amz_date.is_some() { "" } else { sent };
     verify(door, head, pairs, &Claim { access_key, signature, date })

@@ -81,7 +81,7 @@ pub(crate) fn header(
     })?;
     let kind = PayloadKind::parse(payload)?;
     let (sent, at) = header_time(head)?;
-    check_skew(door.now, at, sent)?;
+    check_skew(door.settings, door.now, at, sent)?;
     check_day(scope.date, at, Wording::Header)?;
     check_signed_headers(head, signed_headers)?;
     let claim = Claim { scope, signed_headers, signature, at, payload, hoisted: &[] };
@@ -98,12 +98,42 @@ pub(crate) fn presigned(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>]) ->
     })?;
     check_day(scope.date, at, Wording::Query)?;
     let expires_s = parse_expires(expires)?;
-    check_validity(door.now, at, expires_s)?;
+    check_validity(door, at, expires_s)?;
     check_signed_headers(head, signed_headers)?;
     let payload = presigned_payload(head, pairs);
     let kind = PayloadKind::parse(payload)?;
     let claim = Claim { scope, signed_headers, signature, at, payload, hoisted: pairs };
-    verify(door, head, pairs, &claim, kind).map(|proof| Proof { signed_query: true, ..proof })
+    let proof = match verify(door, head, pairs, &claim, kind) {
+        Err(error) if error.code() == Code::SignatureDoesNotMatch => {
+            verify_aliases(door, head, pairs, &claim, kind).ok_or(error)?
+        }
+        proof => proof?,
+    };
+    Ok(Proof { signed_query: true, ..proof })
+}
+
+/// Looks whether a presigned URL was made for one of the aliases of this server: the same request, but
+/// for the host. A bucket in front of the host stands in front of the alias, too.
+fn verify_aliases(
+    door: &Door<'_>,
+    head: &Head<'_>,
+    pairs: &[Pair<'_>],
+    claim: &Claim<'_>,
+    kind: PayloadKind,
+) -> Option<Proof> {
+    door.settings.host_aliases.iter().find_map(|alias| {
+        let host = match door.host_bucket {
+            Some(bucket) => format!("{bucket}.{alias}"),
+            None => alias.clone(),
+        };
+        let mut headers = Headers::new();
+        headers.push("host", &host);
+        head.headers
+            .iter()
+            .filter(|(name, _)| *name != "host")
+            .for_each(|(name, value)| headers.push(name, value));
+        verify(door, &Head { headers: &headers, ..*head }, pairs, claim, kind).ok()
+    })
 }
 
 /// Splits `Credential=..., SignedHeaders=..., Signature=...`, in any order, with or without spaces.
@@ -246,8 +276,9 @@ fn parse_expires(text: &str) -> Result<u64> {
     }
 }
 
-fn check_validity(now: Millis, at: Millis, expires_s: u64) -> Result<()> {
-    if at > now.saturating_add(SKEW_MS_MAX) {
+fn check_validity(door: &Door<'_>, at: Millis, expires_s: u64) -> Result<()> {
+    let now = door.now;
+    if at > now.max(door.settings.system_time().unwrap_or(0)).saturating_add(SKEW_MS_MAX) {
         return Err(Error::with_message(Code::AccessDenied, "Request is not yet valid")
             .field("NotBefore", iso_seconds(at))
             .field("ServerTime", iso_seconds(now)));

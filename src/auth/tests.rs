@@ -120,7 +120,7 @@ impl Attempt {
     }
 
     pub fn pass(&self) -> Result<Passed> {
-        self.pass_with(&Settings { region: None, allow_sigv2: true }, &SigningKeyCache::new())
+        self.pass_with(&Settings { allow_sigv2: true, ..Settings::default() }, &SigningKeyCache::new())
     }
 
     pub fn refused(&self, code: Code) -> Error {

@@ -17,6 +17,16 @@ pub struct Clock {
     frozen_ms: AtomicU64,
 }
 
+impl Clone for Clock {
+    /// A clock of its own that shows the same time.
+    fn clone(&self) -> Clock {
+        Clock {
+            offset_ms: AtomicI64::new(self.offset_ms.load(Ordering::Acquire)),
+            frozen_ms: AtomicU64::new(self.frozen_ms.load(Ordering::Acquire)),
+        }
+    }
+}
+
 impl Clock {
     /// A clock that follows the system's.
     pub fn system() -> Clock {
@@ -57,6 +67,22 @@ impl Clock {
         }
         let difference = now as i64 - self.running() as i64;
         self.offset_ms.fetch_add(difference, Ordering::AcqRel);
+    }
+
+    /// Whether it stands still.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen_ms.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether it was frozen or moved, so that it may differ from the system's.
+    pub fn is_moved(&self) -> bool {
+        self.is_frozen() || self.offset_ms.load(Ordering::Acquire) != 0
+    }
+
+    /// Follows the system's time again.
+    pub fn follow_system(&self) {
+        self.frozen_ms.store(0, Ordering::Release);
+        self.offset_ms.store(0, Ordering::Release);
     }
 
     /// Moves the time forward.

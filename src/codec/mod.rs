@@ -7,6 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub mod clock;
 pub mod digest;
 pub mod form_data;
+pub mod ids;
 pub mod sequence;
 pub mod time;
 pub mod uri;

@@ -9,7 +9,7 @@ use super::settings::{Id, Kind, Raw, VARIABLES_WITHOUT_MEANING, setting};
 use super::{
     Backend, Config, Inputs, LocalCache, Location, Note, PART_BYTES_MIN, Remote, Role, TrustedProxies,
 };
-use super::{accounts, certificates, daemons, env, file, locations, network};
+use super::{accounts, certificates, daemons, env, file, fixture, locations, network};
 use crate::auth::account::Accounts;
 use crate::config::Cidr;
 use crate::log::Level;
@@ -33,6 +33,7 @@ impl Config {
         file::read(&config_file, &mut raw, &mut notes)?;
         note_variables(&inputs.variables, &mut notes);
 
+        fixture::prefer_memory(&mut raw)?;
         let listen = network::listen(&raw)?;
         let data = backend(&raw, Id::Data)?;
         let location_file = file::LOCATIONS.load(&raw, inputs, &mut notes)?;
@@ -44,7 +45,8 @@ impl Config {
         }
         let data_place = daemons::data(&raw, data == Backend::Memory)?;
         let metadata_place = daemons::metadata(&raw, metadata == Backend::Memory)?;
-        let accounts = accounts_of(&raw, inputs, &mut notes)?;
+        let mut accounts = accounts_of(&raw, inputs, &mut notes)?;
+        let start = fixture::read(&raw, inputs, &mut accounts)?;
         let published = accounts::read(&file::ACCOUNTS.built_in())?;
         Ok(Config {
             role: daemons::role(&raw)?,
@@ -80,6 +82,7 @@ impl Config {
             data_daemon: data_place.daemon,
             metadata_daemon: metadata_place.daemon,
             local_cache: local_cache(&raw, &mut notes)?,
+            start,
             notes,
         })
     }
@@ -312,7 +315,7 @@ fn is_webhook(url: &str) -> bool {
 }
 
 /// Whether a text is a host with or without a port.
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 

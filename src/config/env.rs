@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::given::{ConfigError, Given, Origin};
-use super::settings::{Id, Raw, SETTINGS};
+use super::settings::{Id, Raw, SETTINGS, setting};
 
 /// The longest key that a file of a secret may hold, in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -45,13 +45,15 @@ pub fn key_pair(raw: &Raw, folder: &Path) -> Result<Option<(String, String)>, Co
     match (access, secret) {
         (Some(access), Some(secret)) => Ok(Some((access, secret))),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(half("SCALITY_ACCESS_KEY_ID", "SCALITY_SECRET_ACCESS_KEY")),
-        (None, Some(_)) => Err(half("SCALITY_SECRET_ACCESS_KEY", "SCALITY_ACCESS_KEY_ID")),
+        (Some(_), None) => Err(half(raw, [Id::AccessKey, Id::AccessKeyFile], Id::SecretKey)),
+        (None, Some(_)) => Err(half(raw, [Id::SecretKey, Id::SecretKeyFile], Id::AccessKey)),
     }
 }
 
-fn half(set: &str, unset: &str) -> ConfigError {
-    ConfigError(format!("environment variable {set}: it is set and {unset} is not; allowed: both or neither"))
+fn half(raw: &Raw, set: [Id; 2], unset: Id) -> ConfigError {
+    let set = set.into_iter().find_map(|id| raw.get(id)).map(|given| given.origin.to_string());
+    let (set, unset) = (set.unwrap_or_default(), setting(unset).variables[0]);
+    ConfigError(format!("{set}: it is set and {unset} is not; allowed: both or neither"))
 }
 
 fn secret(raw: &Raw, value: Id, file: Id, folder: &Path) -> Result<Option<String>, ConfigError> {

@@ -83,7 +83,7 @@ fn search(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(CONF_FOLDER).join(name), folder.join(name)].into_iter().find(|path| path.is_file())
 }
 
-fn given_path(given: &Given, id: Id, folder: &Path) -> Result<PathBuf, ConfigError> {
+pub(super) fn given_path(given: &Given, id: Id, folder: &Path) -> Result<PathBuf, ConfigError> {
     let path = Path::new(given.text(&setting(id).kind.allowed())?);
     let [first, second] = [folder.join(path), folder.join(CONF_FOLDER).join(path)];
     let allowed = format!("an existing file; looked for {} and {}", first.display(), second.display());
@@ -91,7 +91,8 @@ fn given_path(given: &Given, id: Id, folder: &Path) -> Result<PathBuf, ConfigErr
     [first, second].into_iter().find(is_there).ok_or_else(|| given.refuse(&allowed))
 }
 
-fn parse_file(path: &Path) -> Result<Given, ConfigError> {
+/// Reads a file that holds one JSON object.
+pub(super) fn parse_file(path: &Path) -> Result<Given, ConfigError> {
     let file = path.display().to_string();
     let text = read_text(path, FILE_BYTES_MAX).map_err(|error| {
         ConfigError(format!("{file}: cannot be read: {error}; allowed: a readable JSON file"))

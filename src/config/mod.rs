@@ -25,6 +25,7 @@ mod check;
 pub mod daemons;
 pub mod env;
 pub mod file;
+pub mod fixture;
 pub mod flags;
 pub mod folders;
 pub mod given;
@@ -202,6 +203,8 @@ pub struct Config {
     pub metadata_daemon: Option<Listen>,
     /// `localCache`, `REDIS_HOST` or `ENABLE_LOCAL_CACHE`: the Redis for statistics, if there is one.
     pub local_cache: Option<LocalCache>,
+    /// The fixture profile, what is there at the start, and how the process begins and ends.
+    pub start: fixture::Start,
     /// Remarks for the log.
     pub notes: Vec<Note>,
 }
@@ -324,9 +327,15 @@ impl Config {
         } else {
             ""
         };
+        let open = if self.start.accept_any {
+            " WARNING: --auth any: everybody is let in, with any key or none"
+        } else {
+            ""
+        };
+        let fixture = if self.start.fixture { ", fixture: calls for tests under /_/test/" } else { "" };
         let plural = if self.workers == 1 { "" } else { "s" };
         format!(
-            "s3pail {} listening on {} ({backend}, {durability}, {} worker{plural}){warning}",
+            "s3pail {} listening on {} ({backend}, {durability}, {} worker{plural}{fixture}){warning}{open}",
             env!("CARGO_PKG_VERSION"),
             urls.join(", "),
             self.workers,

@@ -227,6 +227,8 @@ pub enum ResponseBody {
         /// Where they come from.
         reader: Box<dyn Read + Send>,
     },
+    /// No answer: the connection is dropped without a head, as by a server that has died.
+    Dropped,
     /// The answer to HEAD: a `Content-Length` without the bytes.
     Head(u64),
 }
@@ -235,7 +237,7 @@ impl ResponseBody {
     /// The number of bytes that `Content-Length` announces.
     pub fn length(&self) -> u64 {
         match self {
-            ResponseBody::Empty => 0,
+            ResponseBody::Empty | ResponseBody::Dropped => 0,
             ResponseBody::Bytes(bytes) => bytes.len() as u64,
             ResponseBody::Stream { length, .. } | ResponseBody::Head(length) => *length,
         }

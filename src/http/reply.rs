@@ -49,6 +49,7 @@ pub fn send(
     out.clear();
     write_head(out, &response, terms, date);
     let sent = match response.body {
+        ResponseBody::Dropped => Sent { body_bytes: 0, complete: false },
         _ if terms.head_only || !allows_body(response.status) => send_head(wire, out),
         ResponseBody::Empty => send_head(wire, out),
         // A body that was only announced leaves the client waiting, so the connection must go.
@@ -141,10 +142,13 @@ fn send_stream(wire: &Wire<'_>, out: &mut Vec<u8>, length: u64, mut reader: Box<
         let left = length - body_bytes;
         let room = left.min(STREAM_BYTES as u64) as usize;
         out.resize(head + room, 0);
-        let filled = read_full(&mut reader, &mut out[head..]);
-        // What was read of a failing body is not sent: nobody can use it.
+        let (filled, cut) = read_full(&mut reader, &mut out[head..]);
+        // What was read of a failing body is not sent: nobody can use it. A body that is cut on purpose is.
         if filled < room {
-            return Sent { body_bytes, complete: false };
+            out.truncate(head + if cut { filled } else { 0 });
+            let sent = if cut { write_counted(wire, out, head) } else { Ok(0) };
+            let (Ok(count) | Err(count)) = sent;
+            return Sent { body_bytes: body_bytes + count, complete: false };
         }
         match write_counted(wire, out, head) {
             Ok(count) => body_bytes += count,
@@ -157,18 +161,19 @@ fn send_stream(wire: &Wire<'_>, out: &mut Vec<u8>, length: u64, mut reader: Box<
     }
 }
 
-/// Fills the target and returns how far that went before the end or an error.
-fn read_full(reader: &mut impl Read, target: &mut [u8]) -> usize {
+/// Fills the target and returns how far that went before the end or an error, and whether the error says
+/// that the body is cut on purpose (`ConnectionAborted`).
+fn read_full(reader: &mut impl Read, target: &mut [u8]) -> (usize, bool) {
     let mut filled = 0;
     while filled < target.len() {
         match reader.read(&mut target[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => break,
+            Err(error) => return (filled, error.kind() == std::io::ErrorKind::ConnectionAborted),
         }
     }
-    filled
+    (filled, false)
 }
 
 /// The reason phrases of the statuses that S3 uses; a phrase may be empty (RFC 9112 section 4).

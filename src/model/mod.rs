@@ -3,7 +3,7 @@
 //! Names are parsed once and valid for ever after: a [`BucketName`] cannot be wrong. How records are
 //! laid out in the key space stands in [`keys`], how they are written in [`codec`].
 
-use crate::codec::{hex, random, sequence, unhex};
+use crate::codec::{hex, ids, sequence, unhex};
 use crate::error::{Code, Error, Result};
 use std::fmt;
 
@@ -115,10 +115,11 @@ impl SortedId {
     /// processes that it has heard of (see [`sequence`]), whatever the clock says.
     pub fn new(now_ms: u64, previous: Option<SortedId>) -> SortedId {
         let at_least = previous.map_or(0, |id| id.sequence().saturating_add(1));
-        let sequence = sequence::next(at_least.max(now_ms.saturating_mul(1_000)));
+        let wanted = at_least.max(now_ms.saturating_mul(1_000));
+        let sequence = ids::seeded_sequence(wanted).unwrap_or_else(|| sequence::next(wanted));
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(u64::MAX - sequence).to_be_bytes());
-        bytes[8..].copy_from_slice(&random::<8>());
+        bytes[8..].copy_from_slice(&ids::id_bytes());
         SortedId(bytes)
     }
 

@@ -215,6 +215,8 @@ pub fn delete_many(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
 
 fn delete_entry(ctx: &Context<'_>, entry: &Entry) -> Result<Deleted> {
     let key = ObjectKey::parse(&entry.key)?;
+    let refusal = ctx.service.refuse_key.as_ref().and_then(|refuse| refuse(ctx, key.as_str()));
+    refusal.map_or(Ok(()), Err)?;
     if let Some(version) = entry.version.as_deref().filter(|version| *version != "null") {
         // Unlike DeleteObject: here an id that cannot be one names no version.
         parse_version_id(version).map_err(|_| Error::new(Code::NoSuchVersion))?;

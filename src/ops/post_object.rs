@@ -12,7 +12,7 @@ use super::target::Target;
 use super::{Context, Operation, Proof, ProofPlace, access, table};
 use crate::auth::post::{FormSignature, authenticate_form};
 use crate::auth::post_policy::PostPolicy;
-use crate::auth::{Identity, Settings, SignatureVersion};
+use crate::auth::{Identity, SignatureVersion};
 use crate::codec::form_data::{Fields, FormReader, file_count};
 use crate::codec::uri::{self, Query};
 use crate::codec::xml_writer::XmlWriter;
@@ -234,7 +234,7 @@ fn authenticate(ctx: &Context<'_>, form: &Form) -> Result<Identity> {
             signature: form.required("signature")?,
         }
     };
-    let settings = Settings { region: ctx.service.config.region.clone(), allow_sigv2: true };
+    let settings = ctx.service.config.auth_settings();
     authenticate_form(ctx.service.accounts(), &settings, ctx.now, &signature, policy)
 }
 

@@ -21,6 +21,9 @@ pub const COMMIT_TRIES_MAX: u32 = 1_000;
 /// The most decoded bucket records that are kept.
 const BUCKETS_CACHED_MAX: usize = 1_024;
 
+/// Decides whether one key of a DeleteObjects is refused, and how.
+pub type RefuseKey = Box<dyn Fn(&super::Context<'_>, &str) -> Option<Error> + Send + Sync>;
+
 /// A bucket as it was when the request began.
 #[derive(Clone, Debug)]
 pub struct Bucket {
@@ -70,7 +73,7 @@ pub struct Service {
     /// Hosts that carry buckets in front.
     pub hosts: Vec<String>,
     /// The master keys of server-side encryption.
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
     /// Told of every body that a commit put on the to-delete list.
     pub discard: Box<dyn Fn(Piece) + Send + Sync>,
     /// Lets one lifecycle walk run at a time.
@@ -81,6 +84,8 @@ pub struct Service {
     pub notifications: crate::notifications::Notifications,
     /// Counts for `/metrics`.
     pub metrics: crate::metrics::Metrics,
+    /// Lets a test fixture refuse single keys of DeleteObjects; `None` refuses nothing.
+    pub refuse_key: Option<RefuseKey>,
     /// Counts of requests, when there is a Redis to keep them in.
     pub statistics: Option<crate::statistics::Statistics>,
     /// Reads that met bit rot.
@@ -109,12 +114,13 @@ impl Service {
             blobs,
             locations: HashMap::new(),
             hosts,
-            keyring: Keyring::in_memory(),
+            keyring: Arc::new(Keyring::in_memory()),
             discard,
             lifecycle: crate::lifecycle::Turn::default(),
             access_log: crate::access_log::AccessLog::default(),
             notifications: crate::notifications::Notifications::default(),
             damage: Arc::default(),
+            refuse_key: None,
             buckets: RwLock::default(),
         }
     }
@@ -338,5 +344,5 @@ pub fn store_error(error: StorageError) -> Error {
 
 /// A request id: 16 upper-case hexadecimal digits, as S3's.
 pub fn request_id() -> String {
-    hex(&crate::codec::random::<8>()).to_ascii_uppercase()
+    hex(&crate::codec::ids::id_bytes()).to_ascii_uppercase()
 }

@@ -2,6 +2,9 @@
 //!
 //! Memory is bounded by one [`Budget`] that both stores may share. What is counted is what arrived,
 //! never what a client announced.
+//!
+//! [`fork`] copies both stores at one moment without copying what they hold: maps and bodies are shared
+//! until one side writes. That is what snapshots of a test fixture are made of.
 
 use super::buffers::{BufferPool, fill};
 use super::ids::IdSource;
@@ -88,7 +91,8 @@ impl Drop for Blob {
     }
 }
 
-type Shard = RwLock<HashMap<BlobId, Arc<Blob>>>;
+/// The map is shared with forks until either side changes it.
+type Shard = RwLock<Arc<HashMap<BlobId, Arc<Blob>>>>;
 
 /// Bodies in memory.
 pub struct MemoryBlobs {
@@ -131,7 +135,7 @@ impl BlobStore for MemoryBlobs {
             }
         }
         let (id, size) = (self.ids.next(), blob.size);
-        write_lock(self.shard(&id)).insert(id.clone(), Arc::new(blob));
+        Arc::make_mut(&mut *write_lock(self.shard(&id))).insert(id.clone(), Arc::new(blob));
         Ok(WrittenBlob { id, size })
     }
 
@@ -148,7 +152,9 @@ impl BlobStore for MemoryBlobs {
 
     fn delete(&self, id: &BlobId) -> Result<()> {
         // Named, so that the body is freed after the lock.
-        let _removed = write_lock(self.shard(id)).remove(id);
+        let mut shard = write_lock(self.shard(id));
+        let _removed = if shard.contains_key(id) { Arc::make_mut(&mut *shard).remove(id) } else { None };
+        drop(shard);
         Ok(())
     }
 
@@ -202,7 +208,8 @@ type Records = BTreeMap<Vec<u8>, Box<[u8]>>;
 /// One lock guards the map. A scan holds it for reading until its visitor stops, which is how it sees
 /// one state; visitors decide and copy, they do no I/O.
 pub struct MemoryMeta {
-    records: RwLock<Records>,
+    /// Shared with forks until either side changes it.
+    records: RwLock<Arc<Records>>,
     budget: Arc<Budget>,
 }
 
@@ -265,6 +272,7 @@ impl MetaStore for MemoryMeta {
         let new = batch.writes.iter().filter_map(|(key, value)| Some(cost(key, value.as_deref()?))).sum();
         // Removals must work when the budget is used up, so what they free is given back at the end.
         self.budget.take(new)?;
+        let records = Arc::make_mut(&mut *records);
         let mut freed = 0;
         for (key, value) in batch.writes {
             let length = key.len();
@@ -287,6 +295,24 @@ impl MetaStore for MemoryMeta {
     }
 }
 
+/// Copies both stores as they are at one moment, within the same budget. Bodies and maps are shared, so
+/// this takes microseconds; the first write to either side afterwards copies the map that it changes.
+///
+/// # Errors
+/// [`StorageError::Full`] when the records do not fit the budget a second time.
+pub fn fork(meta: &MemoryMeta, blobs: &MemoryBlobs) -> Result<(MemoryMeta, MemoryBlobs)> {
+    // While records cannot change, every body that one of them names is there: it was written before its
+    // record, and is deleted after it.
+    let records = read_lock(&meta.records);
+    meta.budget.take(records.iter().map(|(key, value)| cost(key, value)).sum())?;
+    let forked = MemoryBlobs::new(Arc::clone(&blobs.budget));
+    for (from, to) in blobs.shards.iter().zip(&forked.shards) {
+        *write_lock(to) = Arc::clone(&read_lock(from));
+    }
+    let records = RwLock::new(Arc::clone(&records));
+    Ok((MemoryMeta { records, budget: Arc::clone(&meta.budget) }, forked))
+}
+
 impl Drop for MemoryMeta {
     fn drop(&mut self) {
         let used = read_lock(&self.records).iter().map(|(key, value)| cost(key, value)).sum();
@@ -302,4 +328,37 @@ fn read_lock<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 fn write_lock<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HINT: BlobHint<'_> = BlobHint { bucket: "b", key: "k", owner: "o", length: None };
+
+    fn put(meta: &MemoryMeta, key: &[u8], value: &[u8]) {
+        let mut batch = Batch::new();
+        batch.put(key.to_vec(), value.to_vec());
+        assert_eq!(meta.commit(batch).unwrap(), Outcome::Committed);
+    }
+
+    #[test]
+    fn neither_side_of_a_fork_sees_what_the_other_writes() {
+        let budget = Budget::new(u64::MAX);
+        let (meta, blobs) = (MemoryMeta::new(budget.clone()), MemoryBlobs::new(budget.clone()));
+        put(&meta, b"shared", b"1");
+        let body = blobs.write(&mut &b"body"[..], &HINT).unwrap().id;
+        let (other_meta, other_blobs) = fork(&meta, &blobs).unwrap();
+        put(&meta, b"shared", b"2");
+        put(&other_meta, b"new", b"3");
+        blobs.delete(&body).unwrap();
+        assert_eq!(other_meta.get(b"shared").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(meta.get(b"new").unwrap(), None);
+        assert!(blobs.read(&body, 0..4).unwrap().is_none());
+        let mut read = String::new();
+        other_blobs.read(&body, 0..4).unwrap().unwrap().read_to_string(&mut read).unwrap();
+        assert_eq!(read, "body");
+        drop((meta, blobs, other_meta, other_blobs));
+        assert_eq!(budget.used(), 0, "what a fork took is given back");
+    }
 }

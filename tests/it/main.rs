@@ -23,6 +23,7 @@ mod data_daemon; // bodies in another process, and its failures
 mod disk_failures; // errors of the disk at every step of a write, and a full one
 mod durability; // full devices, bit rot, failed syncs
 mod encryption; // SSE-S3, SSE-KMS, SSE-C, and what lies on disk
+mod fixture; // what a test suite asks of the server
 mod fuzz; // hostile input for every parser
 mod health; // whether the server and its stores live, and who may ask
 #[cfg(not(feature = "tiny-http"))]
@@ -53,6 +54,7 @@ mod s3_upstream; // another S3 store as a location
 mod signature; // who is let in
 mod smuggling; // requests that two servers could read differently
 mod sproxyd; // a RING as a location, and its failures
+mod start; // how a process starts and ends for a test suite
 mod statistics; // requests and failures, counted in Redis
 mod storage; // the conformance suite of the backends
 mod storage_class; // where the bytes of a class go

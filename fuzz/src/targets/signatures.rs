@@ -22,7 +22,7 @@ fn config() -> &'static Config {
 
 /// Authenticates a request; its error code, or whether somebody was recognised.
 fn verdict(head: &Head<'_>) -> Result<bool, &'static str> {
-    let settings = Settings { region: None, allow_sigv2: true };
+    let settings = Settings { allow_sigv2: true, ..Settings::default() };
     let outcome =
         authenticate(&config().accounts, &settings, &SigningKeyCache::new(), NOW, head, None, Body::empty());
     outcome.map(|found| found.identity.access_key().is_some()).map_err(|error| error.code().name)

@@ -123,8 +123,13 @@ pub fn aws_chunked(input: &[u8]) -> u64 {
     let read = |most: usize| {
         let trailers = Trailers::default();
         let declared = (variant % 2 == 1).then(|| vec!["x-amz-checksum-crc32".to_owned()]);
-        let frames =
-            Frames { decoded_length: length as u64, chain: None, declared, trailers: trailers.clone() };
+        let frames = Frames {
+            decoded_length: length as u64,
+            chain: None,
+            declared,
+            trailers: trailers.clone(),
+            unverified: variant % 4 == 3,
+        };
         let mut decoded = Vec::new();
         let ended = ChunkedReader::new(Pieces::new(body, most), frames).read_to_end(&mut decoded);
         assert!(decoded.len() <= length, "{} of {length} bytes", decoded.len());

@@ -18,7 +18,7 @@ fn chain() -> ChunkChain {
 
 fn framing(decoded_length: u64, chain: Option<ChunkChain>, declared: Option<&[&str]>) -> Framing {
     let declared = declared.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-    Framing { decoded_length, chain, declared, trailers: Trailers::default() }
+    Framing { decoded_length, chain, unverified: false, declared, trailers: Trailers::default() }
 }
 
 /// Reads a whole framed body; the bytes and the first trailer.

@@ -175,7 +175,8 @@ fn only_a_pinned_region_is_asked_for() {
     let signed = Attempt::new(Method::Get, "/b", "").sign(EMPTY_HASH);
     let presigned = Attempt::new(Method::Get, "/b", "").presign(60);
     let keys = SigningKeyCache::new();
-    let pinned = |region: &str| Settings { region: Some(region.to_owned()), allow_sigv2: true };
+    let pinned =
+        |region: &str| Settings { region: Some(region.to_owned()), allow_sigv2: true, ..Settings::default() };
     for attempt in [&signed, &presigned] {
         attempt.pass_with(&pinned("us-east-1"), &keys).unwrap();
         let error = attempt.pass_with(&pinned("eu-west-3"), &keys).unwrap_err();
