@@ -122,10 +122,11 @@ impl Running {
 
     /// A look at the workers that can be kept; of connections only those with a request in progress are known.
     pub fn traffic(&self) -> impl Fn() -> Traffic + Send + Sync + 'static {
-        let shared = self.shared.clone();
+        // The handler may keep this, and must not keep itself by it.
+        let shared = Arc::downgrade(&self.shared);
         let workers = self.workers as u64;
         move || {
-            let busy = shared.busy.load(Ordering::Relaxed) as u64;
+            let busy = shared.upgrade().map_or(0, |shared| shared.busy.load(Ordering::Relaxed)) as u64;
             Traffic { open: busy, busy, workers, ..Traffic::default() }
         }
     }
