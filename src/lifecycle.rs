@@ -437,14 +437,12 @@ impl Walk<'_> {
             self.service.discard_in(&mut batch, &record.detail.pieces);
             let noted = self.note(&EXPIRE, &bucket, key, &record.head, &mut batch);
             if self.service.commit(batch)? == Outcome::Committed {
-                self.service.notifications.committed(noted);
                 if due == Due::RemoveMarker {
                     self.report.delete_markers_removed += 1;
                 } else {
                     self.report.expired += 1;
                 }
-                self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
-                self.service.discarded(record.detail.pieces);
+                self.removed(&bucket, key, record, noted);
                 return Ok(());
             }
         }
@@ -499,6 +497,13 @@ impl Walk<'_> {
         let request =
             Internal::new(self.service, operation, bucket.clone(), Some(key.clone()), Headers::new());
         notifications::note(&request.context(self.service), bucket, key, head, stage, batch)
+    }
+
+    /// Tells of a version whose removal has been committed, and frees its bytes.
+    fn removed(&self, bucket: &Arc<Bucket>, key: &ObjectKey, record: ObjectRecord, noted: Noted) {
+        self.service.notifications.committed(noted);
+        self.log(EXPIRE.name, bucket, key.as_str(), &record.head);
+        self.service.discarded(record.detail.pieces);
     }
 
     /// Writes what a rule did into the access log of the bucket, if it has one.
@@ -675,10 +680,8 @@ impl Walk<'_> {
                 }
             };
             if self.service.commit(batch)? == Outcome::Committed {
-                self.service.notifications.committed(noted);
                 self.report.noncurrent_expired += 1;
-                self.log(EXPIRE.name, &bucket, key.as_str(), &record.head);
-                self.service.discarded(record.detail.pieces);
+                self.removed(&bucket, &key, record, noted);
                 return Ok(());
             }
         }
