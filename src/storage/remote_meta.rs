@@ -142,18 +142,23 @@ impl RemoteMeta {
         serde_json::from_slice(&body).map_err(refused)
     }
 
+    /// Waits before a try that is not the first, longer each time. False when there is no time for another.
+    fn wait_before(&self, tried: u32, begun: Instant) -> bool {
+        let Some(waited) = tried.checked_sub(1) else { return true };
+        if begun.elapsed() > self.deadlines.attempts {
+            return false;
+        }
+        std::thread::sleep(BACK_OFF * 2_u32.pow(waited));
+        true
+    }
+
     /// A call that changes nothing, repeated while no answer comes.
     fn ask<Q: Serialize, A: DeserializeOwned>(&self, name: &str, question: Option<&Q>) -> Result<A> {
         let begun = Instant::now();
-        let mut pause = BACK_OFF;
         let mut failure = String::new();
         for tried in 0..TRIES_MAX {
-            if tried > 0 {
-                if begun.elapsed() > self.deadlines.attempts {
-                    break;
-                }
-                std::thread::sleep(pause);
-                pause *= 2;
+            if !self.wait_before(tried, begun) {
+                break;
             }
             match self.call(name, question) {
                 Ok(answer) => return Ok(answer),
@@ -172,15 +177,10 @@ impl RemoteMeta {
     /// Sends a commit until its outcome is known, or known not to be found out.
     fn send_commit(&self, mut commit: Commit) -> Result<Outcome> {
         let begun = Instant::now();
-        let mut pause = BACK_OFF;
         let mut failure = String::new();
         for tried in 0..TRIES_MAX {
-            if tried > 0 {
-                if begun.elapsed() > self.deadlines.attempts {
-                    break;
-                }
-                std::thread::sleep(pause);
-                pause *= 2;
+            if !self.wait_before(tried, begun) {
+                break;
             }
             match self.try_commit(&mut commit) {
                 Ok(committed) => {
