@@ -8,6 +8,7 @@ use crate::access_log::{self, Record};
 use crate::auth::keys::SigningKeyCache;
 use crate::auth::{self, Authenticated, Identity};
 use crate::codec::clock::Millis;
+use crate::codec::read_buffered;
 use crate::codec::uri::Query;
 use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, RETRY_AFTER_SECONDS, Result};
@@ -26,7 +27,7 @@ use crate::ops::{
 };
 use crate::redact;
 use std::cell::Cell;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -449,15 +450,25 @@ fn note_break(response: &mut Response) -> Option<Arc<OnceLock<String>>> {
 
 /// Writes down the first failure of a reader.
 struct Noting {
-    inner: Box<dyn Read + Send>,
+    inner: Box<dyn BufRead + Send>,
     broken: Arc<OnceLock<String>>,
 }
 
 impl Read for Noting {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        self.inner.read(out).inspect_err(|error| {
+        read_buffered(self, out)
+    }
+}
+
+impl BufRead for Noting {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.inner.fill_buf().inspect_err(|error| {
             self.broken.get_or_init(|| error.to_string());
         })
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.inner.consume(count);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ops::object_put::{Destination, store};
 use crate::ops::service::Service;
 use crate::ops::{Context, location};
 use crate::storage::{Batch, BlobId};
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
 /// A version as it will be in its new class, with bodies that are there but not named yet.
@@ -134,7 +134,7 @@ fn cut_short(piece: &Piece) -> Error {
 
 /// Bytes that end with an error when it is time to stop.
 struct Stoppable<'s> {
-    bytes: Box<dyn Read + Send>,
+    bytes: Box<dyn BufRead + Send>,
     stop: &'s dyn Fn() -> bool,
 }
 

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
+use std::io::{self, BufRead};
 
 pub mod clock;
 pub mod digest;
@@ -51,6 +52,21 @@ pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the operating system has a random source");
     bytes
+}
+
+/// Reads what a reader has in its buffer: [`Read::read`] of readers that make whole chunks ready.
+///
+/// # Errors
+/// Those of [`BufRead::fill_buf`].
+pub fn read_buffered(reader: &mut impl BufRead, out: &mut [u8]) -> io::Result<usize> {
+    if out.is_empty() {
+        return Ok(0);
+    }
+    let ready = reader.fill_buf()?;
+    let count = ready.len().min(out.len());
+    out[..count].copy_from_slice(&ready[..count]);
+    reader.consume(count);
+    Ok(count)
 }
 
 #[cfg(test)]

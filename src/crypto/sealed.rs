@@ -12,8 +12,9 @@
 //! body has no form: it is not stored at all.
 
 use super::key::{Cipher, Key, SALT_BYTES, TAG_BYTES};
+use crate::codec::read_buffered;
 use crate::error::Error;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
 /// The bytes of the body in a chunk: small enough to decrypt for a short range, large enough that tags
@@ -179,18 +180,25 @@ fn tampered(number: u64) -> io::Error {
 
 impl Read for OpeningReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left.is_empty() || buffer.is_empty() {
-            return Ok(0);
+        read_buffered(self, buffer)
+    }
+}
+
+impl BufRead for OpeningReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left.is_empty() {
+            return Ok(&[]);
         }
         if self.left.start >= self.chunk_start + self.chunk.len() as u64 {
             self.next_chunk()?;
         }
-        let from = (self.left.start - self.chunk_start) as usize;
+        let opened = &self.chunk[(self.left.start - self.chunk_start) as usize..];
         let wanted = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
-        let count = buffer.len().min(self.chunk.len() - from).min(wanted);
-        buffer[..count].copy_from_slice(&self.chunk[from..from + count]);
+        Ok(&opened[..opened.len().min(wanted)])
+    }
+
+    fn consume(&mut self, count: usize) {
         self.left.start += count as u64;
-        Ok(count)
     }
 }
 

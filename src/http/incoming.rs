@@ -54,10 +54,16 @@ impl Wire<'_> {
 
     /// Writes everything, and returns how much was written when that fails.
     pub fn write_all(&self, bytes: &[u8]) -> Result<(), usize> {
+        self.write_both(bytes, &[])
+    }
+
+    /// Writes one after the other, in one go if the system takes that much, and returns how much of both
+    /// together was written when that fails.
+    pub fn write_both(&self, first: &[u8], second: &[u8]) -> Result<(), usize> {
         let mut progress = Progress::default();
         let mut wait = WriteWait { wire: self, stall: self.stall(), since: None, patient: false };
         loop {
-            match self.transport.write(bytes, &mut progress) {
+            match self.transport.write([first, second], &mut progress) {
                 Ok(true) => return Ok(()),
                 Ok(false) => wait.end(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

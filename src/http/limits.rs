@@ -22,11 +22,8 @@ pub const METHOD_BYTES_MAX: usize = 32;
 /// Bytes of a Host value, the longest domain name and a port.
 pub const HOST_BYTES_MAX: usize = 255 + 6;
 
-/// A body up to this length, in bytes, leaves in the same write as its head.
-pub const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
-
-/// Bytes of a longer body that are read and written at a time.
-pub const STREAM_BYTES: usize = 256 * 1024;
+/// Bytes of memory that a worker keeps for the heads of its answers.
+pub const HEAD_KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// Open connections unless told otherwise, where the system allows as many.
 pub const CONNECTIONS_DEFAULT_MAX: usize = 1024;

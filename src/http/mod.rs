@@ -9,7 +9,7 @@
 //! [`Refusal`], and the handler words the answer.
 
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -219,13 +219,14 @@ pub enum ResponseBody {
     Empty,
     /// A body in memory.
     Bytes(Vec<u8>),
-    /// `length` bytes from a reader. If the reader fails or ends early the connection is cut, so
-    /// that a client never takes a partial body for a whole one.
+    /// `length` bytes from a reader, sent in the pieces that it has in its buffer, which are not copied. If
+    /// the reader fails or ends early the connection is cut, so that a client never takes a partial body
+    /// for a whole one.
     Stream {
         /// Exact number of bytes to send.
         length: u64,
         /// Where they come from.
-        reader: Box<dyn Read + Send>,
+        reader: Box<dyn BufRead + Send>,
     },
     /// No answer: the connection is dropped without a head, as by a server that has died.
     Dropped,

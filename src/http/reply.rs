@@ -1,11 +1,11 @@
-//! Responses on the wire. Head and small body leave in one write; a longer body goes through one fixed
-//! buffer of the worker's.
+//! Responses on the wire. Head and small body leave in one write; a longer body leaves from the buffer of
+//! its reader, a piece at a time.
 
-use std::io::{Read, Write as _};
+use std::io::{BufRead, ErrorKind, Write as _};
 use std::time::SystemTime;
 
 use super::incoming::Wire;
-use super::limits::{SMALL_BODY_BYTES_MAX, STREAM_BYTES};
+use super::limits::HEAD_KEPT_BYTES_MAX;
 use super::{Response, ResponseBody, Sent};
 
 /// What the request and the connection demand of a response.
@@ -55,9 +55,10 @@ pub fn send(
         // A body that was only announced leaves the client waiting, so the connection must go.
         ResponseBody::Head(bytes) => Sent { complete: bytes == 0, ..send_head(wire, out) },
         ResponseBody::Bytes(bytes) => send_bytes(wire, out, &bytes),
+        ResponseBody::Stream { length: 0, .. } => send_head(wire, out),
         ResponseBody::Stream { length, reader } => send_stream(wire, out, length, reader),
     };
-    if out.capacity() > STREAM_BYTES + SMALL_BODY_BYTES_MAX {
+    if out.capacity() > HEAD_KEPT_BYTES_MAX {
         *out = Vec::new();
     }
     if let Some(done) = response.done {
@@ -113,67 +114,61 @@ fn send_head(wire: &Wire<'_>, out: &[u8]) -> Sent {
     Sent { body_bytes: 0, complete: wire.write_all(out).is_ok() }
 }
 
-/// Writes `out`, of which the first `head` bytes are not body, and returns the body bytes written.
-fn write_counted(wire: &Wire<'_>, out: &[u8], head: usize) -> Result<u64, u64> {
-    match wire.write_all(out) {
-        Ok(()) => Ok((out.len() - head) as u64),
-        Err(written) => Err(written.saturating_sub(head) as u64),
+/// Writes a head, if it has not been written, and bytes of the body. Returns how many of these were.
+fn write_counted(wire: &Wire<'_>, head: &[u8], body: &[u8]) -> Result<u64, u64> {
+    match wire.write_both(head, body) {
+        Ok(()) => Ok(body.len() as u64),
+        Err(written) => Err(written.saturating_sub(head.len()) as u64),
     }
 }
 
-fn send_bytes(wire: &Wire<'_>, out: &mut Vec<u8>, bytes: &[u8]) -> Sent {
-    let head = out.len();
-    let (first, rest) = bytes.split_at(bytes.len().min(SMALL_BODY_BYTES_MAX));
-    out.extend_from_slice(first);
+fn send_bytes(wire: &Wire<'_>, head: &[u8], bytes: &[u8]) -> Sent {
+    let written = write_counted(wire, head, bytes);
+    let (Ok(body_bytes) | Err(body_bytes)) = written;
+    Sent { body_bytes, complete: written.is_ok() }
+}
+
+fn send_stream(wire: &Wire<'_>, mut head: &[u8], length: u64, mut reader: Box<dyn BufRead + Send>) -> Sent {
     let mut body_bytes = 0;
-    for (piece, head) in [(&out[..], head), (rest, 0)] {
-        match write_counted(wire, piece, head) {
+    while body_bytes < length {
+        let ready = match next_piece(reader.as_mut()) {
+            Ok(ready) => ready,
+            Err(cut) => {
+                // Of a body that is cut on purpose the client gets to see the head.
+                if cut {
+                    send_head(wire, head);
+                }
+                return Sent { body_bytes, complete: false };
+            }
+        };
+        let left = usize::try_from(length - body_bytes).unwrap_or(usize::MAX);
+        let piece = &ready[..ready.len().min(left)];
+        match write_counted(wire, head, piece) {
             Ok(count) => body_bytes += count,
             Err(count) => return Sent { body_bytes: body_bytes + count, complete: false },
         }
+        let count = piece.len();
+        reader.consume(count);
+        head = &[];
     }
     Sent { body_bytes, complete: true }
 }
 
-fn send_stream(wire: &Wire<'_>, out: &mut Vec<u8>, length: u64, mut reader: Box<dyn Read + Send>) -> Sent {
-    let mut body_bytes = 0;
-    let mut head = out.len();
+/// What the reader has ready. Fails at the body's end, which comes too early here, and otherwise says whether
+/// the body is cut on purpose (`ConnectionAborted`).
+fn next_piece(reader: &mut dyn BufRead) -> Result<&[u8], bool> {
     loop {
-        let left = length - body_bytes;
-        let room = left.min(STREAM_BYTES as u64) as usize;
-        out.resize(head + room, 0);
-        let (filled, cut) = read_full(&mut reader, &mut out[head..]);
-        // What was read of a failing body is not sent: nobody can use it. A body that is cut on purpose is.
-        if filled < room {
-            out.truncate(head + if cut { filled } else { 0 });
-            let sent = if cut { write_counted(wire, out, head) } else { Ok(0) };
-            let (Ok(count) | Err(count)) = sent;
-            return Sent { body_bytes: body_bytes + count, complete: false };
-        }
-        match write_counted(wire, out, head) {
-            Ok(count) => body_bytes += count,
-            Err(count) => return Sent { body_bytes: body_bytes + count, complete: false },
-        }
-        if body_bytes == length {
-            return Sent { body_bytes, complete: true };
-        }
-        head = 0;
-    }
-}
-
-/// Fills the target and returns how far that went before the end or an error, and whether the error says
-/// that the body is cut on purpose (`ConnectionAborted`).
-fn read_full(reader: &mut impl Read, target: &mut [u8]) -> (usize, bool) {
-    let mut filled = 0;
-    while filled < target.len() {
-        match reader.read(&mut target[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return (filled, error.kind() == std::io::ErrorKind::ConnectionAborted),
+        match reader.fill_buf() {
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.kind() == ErrorKind::ConnectionAborted),
         }
     }
-    (filled, false)
+    // Asked again, because a borrow that is returned from inside a loop would last as long as the loop.
+    match reader.fill_buf() {
+        Ok(ready) if !ready.is_empty() => Ok(ready),
+        _ => Err(false),
+    }
 }
 
 /// The reason phrases of the statuses that S3 uses; a phrase may be empty (RFC 9112 section 4).

@@ -8,7 +8,7 @@
 //! [`Transport::fill`] keeps it between requests, [`Transport::drain_into`] restores it after a body.
 
 use std::cell::{RefCell, RefMut};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
@@ -160,18 +160,28 @@ impl Transport {
 
     // Writing.
 
-    /// Hands some of `bytes` to the system. `Ok(true)` when all of them have been.
-    pub fn write(&self, bytes: &[u8], progress: &mut Progress) -> io::Result<bool> {
-        let rest = &bytes[progress.taken..];
+    /// Hands some of the bytes of both parts, in order, to the system. `Ok(true)` when all of them have been.
+    pub fn write(&self, [first, second]: [&[u8]; 2], progress: &mut Progress) -> io::Result<bool> {
+        let first_left = first.get(progress.taken..).unwrap_or_default();
+        let second_left = &second[progress.taken.saturating_sub(first.len())..];
         match self.channel() {
-            Some(mut channel) => channel.write(rest, &self.socket, progress)?,
-            None if rest.is_empty() => {}
+            Some(mut channel) => {
+                let next = if first_left.is_empty() { second_left } else { first_left };
+                channel.write(next, &self.socket, progress)?;
+            }
+            None if first_left.is_empty() && second_left.is_empty() => {}
             None => {
-                progress.taken += some((&self.socket).write(rest)?)?;
+                let count = match (first_left, second_left) {
+                    ([], only) | (only, []) => (&self.socket).write(only)?,
+                    (first, second) => {
+                        (&self.socket).write_vectored(&[IoSlice::new(first), IoSlice::new(second)])?
+                    }
+                };
+                progress.taken += some(count)?;
                 progress.sent = progress.taken;
             }
         }
-        Ok(progress.sent == bytes.len())
+        Ok(progress.sent == first.len() + second.len())
     }
 
     /// Says that nothing more will be sent, and closes this direction.

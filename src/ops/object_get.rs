@@ -8,7 +8,7 @@ use super::object_update::locate;
 use super::range::{self, Selection};
 use super::service::{Bucket, Service, store_error};
 use super::{Context, access, checksum, conditions, lifecycle, metadata, object_lock, restore};
-use crate::codec::{time, unhex};
+use crate::codec::{read_buffered, time, unhex};
 use crate::crypto::key::{Key, SALT_BYTES};
 use crate::crypto::sealed::{OpeningReader, piece_cipher, sealed_range};
 use crate::damage::Damage;
@@ -19,7 +19,7 @@ use crate::model::object::{ObjectRecord, Piece};
 use crate::model::{ObjectKey, SortedId, inline_body, keys};
 use crate::storage::{BlobStore, MetaStore};
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -388,7 +388,7 @@ fn read_inline(
 ///
 /// # Errors
 /// `InternalError` when the store fails.
-pub fn open_stored(service: &Service, piece: &Piece) -> Result<Option<Box<dyn Read + Send>>> {
+pub fn open_stored(service: &Service, piece: &Piece) -> Result<Option<Box<dyn BufRead + Send>>> {
     Slice::new(service, piece, 0..0)?.open_stored(0..piece.stored_size())
 }
 
@@ -419,7 +419,7 @@ impl Slice {
         self.range.end - self.range.start
     }
 
-    fn open(&self, key: Option<&Key>) -> Result<Option<Box<dyn Read + Send>>> {
+    fn open(&self, key: Option<&Key>) -> Result<Option<Box<dyn BufRead + Send>>> {
         let Some(salt) = &self.piece.salt else { return self.open_stored(self.range.clone()) };
         let key = key.ok_or_else(|| Error::internal("an encrypted body is read without its key"))?;
         let salt: Option<[u8; SALT_BYTES]> = unhex(salt).and_then(|salt| salt.try_into().ok());
@@ -433,14 +433,14 @@ impl Slice {
     }
 
     /// Opens a range of the stored form.
-    fn open_stored(&self, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+    fn open_stored(&self, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>> {
         match &self.source {
             Source::Blobs(blobs) => {
                 blobs.read(&self.piece.id, range).map_err(|error| store_error(self.damage.note(error)))
             }
             Source::Records(meta) => {
                 let bytes = read_inline(meta.as_ref(), &self.damage, &self.piece, &range)?;
-                Ok(bytes.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn Read + Send>))
+                Ok(bytes.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn BufRead + Send>))
             }
         }
     }
@@ -449,7 +449,7 @@ impl Slice {
 /// Reads a range that may span pieces. The first piece is open before the answer begins; the rest are
 /// opened as they are reached, so an object of ten thousand parts holds one file open.
 pub struct PieceReader {
-    current: Box<dyn Read + Send>,
+    current: Box<dyn BufRead + Send>,
     left: u64,
     rest: VecDeque<Slice>,
     key: Option<Key>,
@@ -488,20 +488,30 @@ impl PieceReader {
 
 impl Read for PieceReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        read_buffered(self, buffer)
+    }
+}
+
+impl BufRead for PieceReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.left == 0 {
-            let Some(next) = self.rest.pop_front() else { return Ok(0) };
+            let Some(next) = self.rest.pop_front() else { return Ok(&[]) };
             self.left = next.length();
             self.current = next.open(self.key.as_ref()).map_err(io::Error::other)?.ok_or_else(|| {
                 self.damage.note_missing();
                 io::Error::new(io::ErrorKind::NotFound, format!("body {} is missing", next.piece.id.0))
             })?;
         }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.current.read(&mut buffer[..most]).map_err(|error| self.damage.note_read(error))?;
-        if count == 0 && most > 0 {
+        let ready = self.current.fill_buf().map_err(|error| self.damage.note_read(error))?;
+        if ready.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        Ok(&ready[..ready.len().min(left)])
+    }
+
+    fn consume(&mut self, count: usize) {
         self.left -= count as u64;
-        Ok(count)
+        self.current.consume(count);
     }
 }

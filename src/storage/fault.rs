@@ -13,7 +13,7 @@ use super::{
 };
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -157,7 +157,7 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
         }
     }
 
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>> {
         self.check(Step::BlobRead)?;
         let cut = self.take(|step| match step {
             Step::BlobReadAt(bytes) => Some(bytes),
@@ -165,7 +165,7 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
         });
         let reader = self.inner.read(id, range)?;
         Ok(match (reader, cut) {
-            (Some(inner), Some((left, _))) => Some(Box::new(Cut { inner, left })),
+            (Some(inner), Some((left, _))) => Some(Box::new(BufReader::new(Cut { inner, left }))),
             (reader, _) => reader,
         })
     }
@@ -221,7 +221,7 @@ impl<S: Lender> Lender for Faulty<S> {
         &self,
         id: &BlobId,
         choose: &mut dyn FnMut(u64) -> Range<u64>,
-    ) -> Result<Option<(u64, Box<dyn Read + Send>)>> {
+    ) -> Result<Option<(u64, Box<dyn BufRead + Send>)>> {
         self.check(Step::BlobRead)?;
         let cut = self.take(|step| match step {
             Step::BlobReadAt(bytes) => Some(bytes),
@@ -229,7 +229,9 @@ impl<S: Lender> Lender for Faulty<S> {
         });
         let read = self.inner.read_chosen(id, choose)?;
         Ok(match (read, cut) {
-            (Some((size, inner)), Some((left, _))) => Some((size, Box::new(Cut { inner, left }))),
+            (Some((size, inner)), Some((left, _))) => {
+                Some((size, Box::new(BufReader::new(Cut { inner, left }))))
+            }
             (read, _) => read,
         })
     }

@@ -27,10 +27,11 @@ use super::{
     BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, Usage,
     WriteError, WrittenBlob,
 };
+use crate::codec::read_buffered;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -115,7 +116,7 @@ impl FileBlobs {
         &self,
         id: &BlobId,
         choose: &mut dyn FnMut(u64) -> Range<u64>,
-    ) -> Result<Option<(u64, Box<dyn Read + Send>)>> {
+    ) -> Result<Option<(u64, Box<dyn BufRead + Send>)>> {
         let Some((path, file)) = self.store.open_file(id)? else { return Ok(None) };
         let length = file.metadata().map_err(|error| named(&path, error))?.len();
         // The reader holds the file's length against its trailer.
@@ -174,7 +175,7 @@ impl BlobStore for FileBlobs {
         Ok(WrittenBlob { id, size })
     }
 
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>> {
         let Some((path, file)) = self.store.open_file(id)? else { return Ok(None) };
         self.store.reader(file, &path, id, range).map(Some)
     }
@@ -387,7 +388,7 @@ impl Store {
         path: &Path,
         id: &BlobId,
         range: Range<u64>,
-    ) -> Result<Box<dyn Read + Send>> {
+    ) -> Result<Box<dyn BufRead + Send>> {
         let mut reader = reader_of(file, id, range, &self.corrupt_reads);
         reader.open(&self.buffers).map_err(|error| read_error(path, error))?;
         Ok(Box::new(reader))
@@ -539,17 +540,26 @@ struct BlobReader {
     corrupt_reads: Arc<AtomicU64>,
 }
 
-/// A small body gets memory of its own size, a large one a buffer from the pool.
+/// A small body gets memory of its own size, a larger one a buffer from the pool; beside it, the body's size.
 enum BlockBuffer {
     Own(Vec<u8>),
     Pooled(Buffer, u64),
+}
+
+impl BlockBuffer {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            BlockBuffer::Own(bytes) => bytes,
+            BlockBuffer::Pooled(buffer, _) => buffer,
+        }
+    }
 }
 
 impl BlobReader {
     /// Checks the file's length and trailer, and loads the first block, so that most damage is found
     /// before anything has been answered.
     fn open(&mut self, buffers: &BufferPool) -> io::Result<()> {
-        if self.range.start == 0 && self.range.end <= BLOCK_BYTES as u64 && self.open_small()? {
+        if self.range.start == 0 && self.range.end <= BLOCK_BYTES as u64 && self.open_small(buffers)? {
             return Ok(());
         }
         let size = self.check_trailer()?;
@@ -575,12 +585,18 @@ impl BlobReader {
 
     /// Reads a body of one block whole with one read, if the range ends where it does. False if it
     /// turns out to be otherwise.
-    fn open_small(&mut self) -> io::Result<bool> {
+    fn open_small(&mut self, buffers: &BufferPool) -> io::Result<bool> {
         let size = self.range.end as usize;
         let sums = if size == 0 { 0 } else { CHECKSUM_BYTES };
-        let mut bytes = vec![0; size + sums + TRAILER_BYTES + 1];
-        let read = fill(&mut self.file, &mut bytes)?;
-        if read != bytes.len() - 1 || bytes[size + sums..read] != trailer(&self.id, size as u64) {
+        let length = size + sums + TRAILER_BYTES + 1;
+        // Clearing fresh memory would cost as much as reading into it.
+        let mut buffer = match size <= INLINE_BYTES_MAX {
+            true => BlockBuffer::Own(vec![0; length]),
+            false => BlockBuffer::Pooled(buffers.take(), size as u64),
+        };
+        let bytes = &mut buffer.bytes_mut()[..length];
+        let read = fill(&mut self.file, bytes)?;
+        if read != length - 1 || bytes[size + sums..read] != trailer(&self.id, size as u64) {
             return Ok(false);
         }
         let sum = &bytes[size..size + sums];
@@ -588,7 +604,7 @@ impl BlobReader {
             return Err(self.corrupt("has a damaged block"));
         }
         self.block = Block { start: 0, bytes: size };
-        self.buffer = Some(BlockBuffer::Own(bytes));
+        self.buffer = Some(buffer);
         Ok(true)
     }
 
@@ -618,8 +634,14 @@ impl BlobReader {
 
 impl Read for BlobReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.range.is_empty() || out.is_empty() {
-            return Ok(0);
+        read_buffered(self, out)
+    }
+}
+
+impl BufRead for BlobReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.range.is_empty() {
+            return Ok(&[]);
         }
         if self.range.start >= self.block.start + self.block.bytes as u64 {
             self.load()?;
@@ -631,10 +653,11 @@ impl Read for BlobReader {
         };
         let left = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
         let loaded = &block[(self.range.start - self.block.start) as usize..self.block.bytes];
-        let count = loaded.len().min(left).min(out.len());
-        out[..count].copy_from_slice(&loaded[..count]);
+        Ok(&loaded[..loaded.len().min(left)])
+    }
+
+    fn consume(&mut self, count: usize) {
         self.range.start += count as u64;
-        Ok(count)
     }
 }
 

@@ -12,8 +12,9 @@ use super::{
     Batch, BlobHint, BlobId, BlobStore, Expect, Health, MetaStore, Outcome, Result, StorageError, Usage,
     Visit, WriteError, WrittenBlob, check_batch,
 };
+use crate::codec::read_buffered;
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::{Bound, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -139,7 +140,7 @@ impl BlobStore for MemoryBlobs {
         Ok(WrittenBlob { id, size })
     }
 
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>> {
         let Some(blob) = read_lock(self.shard(id)).get(id).map(Arc::clone) else {
             return Ok(None);
         };
@@ -188,16 +189,23 @@ struct BlobReader {
 
 impl Read for BlobReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.next == self.end || out.is_empty() {
-            return Ok(0);
+        read_buffered(self, out)
+    }
+}
+
+impl BufRead for BlobReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.next == self.end {
+            return Ok(&[]);
         }
         let chunk = &self.blob.chunks[(self.next / CHUNK_BYTES as u64) as usize];
         let bytes = &chunk[(self.next % CHUNK_BYTES as u64) as usize..];
-        let count =
-            bytes.len().min(out.len()).min(usize::try_from(self.end - self.next).unwrap_or(usize::MAX));
-        out[..count].copy_from_slice(&bytes[..count]);
+        let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
+        Ok(&bytes[..bytes.len().min(left)])
+    }
+
+    fn consume(&mut self, count: usize) {
         self.next += count as u64;
-        Ok(count)
     }
 }
 

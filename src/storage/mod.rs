@@ -10,7 +10,7 @@
 //! leaves a body that no record names, which the sweep removes; never a record without its body.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
 pub mod buffers;
@@ -186,7 +186,7 @@ pub trait BlobStore: Send + Sync {
     -> std::result::Result<WrittenBlob, WriteError>;
 
     /// Opens `range` (which must lie within the body) of a stored body. `Ok(None)` if it is absent.
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>>;
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>>;
 
     /// Forgets a body. Idempotent.
     fn delete(&self, id: &BlobId) -> Result<()>;

@@ -14,7 +14,7 @@ use crate::codec::digest::Md5Hasher;
 use crate::codec::{hex, random};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use ureq::{Agent, Body, SendBody};
 
 /// Bodies up to this size are held in memory while they are sent, so that they can be sent again.
 pub const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// The most of a body that is read, and handed on, at a time.
+const READ_BYTES_MAX: usize = 128 * 1024;
 /// The most that is read of an answer that only matters for its text.
 pub const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Connections that are kept for later, for each endpoint.
@@ -613,11 +615,14 @@ impl<C: Client> BlobStore for RemoteBlobs<C> {
         Ok(WrittenBlob { id, size })
     }
 
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>> {
         if !self.client.is_name(id) {
             return Ok(None);
         }
-        Resuming::open(&self.client, id, range)
+        let capacity = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(READ_BYTES_MAX);
+        let reader = Resuming::open(&self.client, id, range)?;
+        let buffered = |reader| BufReader::with_capacity(capacity.min(READ_BYTES_MAX), reader);
+        Ok(reader.map(|reader| Box::new(buffered(reader)) as Box<dyn BufRead + Send>))
     }
 
     fn delete(&self, id: &BlobId) -> Result<()> {

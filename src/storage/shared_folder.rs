@@ -23,7 +23,7 @@ use super::room::Space;
 use super::{
     BlobHint, BlobId, BlobStore, Health, Result, StorageError, SyncMode, Usage, WriteError, WrittenBlob,
 };
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub trait Lender: BlobStore {
         &self,
         id: &BlobId,
         choose: &mut dyn FnMut(u64) -> Range<u64>,
-    ) -> Result<Option<(u64, Box<dyn Read + Send>)>>;
+    ) -> Result<Option<(u64, Box<dyn BufRead + Send>)>>;
 
     /// The room on the device.
     ///
@@ -170,7 +170,7 @@ impl BlobStore for SharedFolder {
         self.own.write(body, hint)
     }
 
-    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
+    fn read(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>> {
         self.part(id).map_or(Ok(None), |(part, id)| part.read(&id, range))
     }
 
@@ -225,7 +225,7 @@ impl Lender for SharedFolder {
         &self,
         id: &BlobId,
         choose: &mut dyn FnMut(u64) -> Range<u64>,
-    ) -> Result<Option<(u64, Box<dyn Read + Send>)>> {
+    ) -> Result<Option<(u64, Box<dyn BufRead + Send>)>> {
         self.part(id).map_or(Ok(None), |(part, id)| part.read_chosen(&id, choose))
     }
 

@@ -47,7 +47,7 @@ impl Echo {
             "bytes" => Response::new(200).body(ResponseBody::Bytes(vec![b'b'; number as usize])),
             "stream" | "short" => {
                 let there = if name == "short" { number / 2 } else { number };
-                let reader = Box::new(io::repeat(b's').take(there));
+                let reader = Box::new(io::BufReader::new(io::repeat(b's').take(there)));
                 Response::new(200).body(ResponseBody::Stream { length: number, reader })
             }
             "promise" => Response::new(200).body(ResponseBody::Head(number)),
