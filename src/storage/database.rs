@@ -8,7 +8,7 @@
 use super::fault::{DiskFaults, DiskStep};
 use super::layout::{named, private_file};
 use super::overlay::Overlay;
-use super::recent::Changes;
+use super::recent::{Changes, Layers};
 use super::{Result, StorageError, Visit, seek_target};
 use redb::backends::FileBackend;
 use redb::{ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition};
@@ -150,7 +150,7 @@ impl Snapshot {
     pub fn scan(
         &self,
         range: Range<&[u8]>,
-        changes: &Changes,
+        changes: &Layers,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit,
     ) -> Result<()> {
         let mut start = range.start.to_vec();
@@ -168,7 +168,7 @@ impl Snapshot {
     fn scan_to_seek(
         &self,
         range: Range<&[u8]>,
-        changes: &Changes,
+        changes: &Layers,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit,
     ) -> Result<Option<Vec<u8>>> {
         let mut stored = self.table.range(range.clone()).map_err(redb_error)?;

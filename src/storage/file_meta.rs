@@ -4,6 +4,7 @@
 //! localMetadata/lock, format      see `layout`
 //! localMetadata/s3pail.redb       the records, as they were at the last checkpoint; see `database`
 //! localMetadata/s3pail.journal    what was committed since; see `journal`
+//! localMetadata/s3pail.journal2   what was committed since the last checkpoint began; see `journals`
 //! ```
 //!
 //! A commit is evaluated, appended to the journal (and synced, in `strict`), and then added to the
@@ -13,10 +14,11 @@
 //! answers, and makes the thread that is then at the front the next to do so. A lone commit costs no
 //! switch between threads, and nobody waits for more than two groups.
 //!
-//! A checkpoint writes the recent changes into the database in one durable transaction and lets the
+//! A checkpoint writes the recent changes into the database in one durable transaction and lets their
 //! journal start again. It happens when the journal is long or many records have changed, on
 //! [`MetaStore::sync`], when the store is closed and, in `relaxed`, every half second while there is
-//! something to do, always after the bodies have been synced.
+//! something to do, always after the bodies have been synced. Commits go on beside it, into the other file
+//! of the journal, and wait for it only when the next one is due before it has ended.
 //!
 //! Why not a durable commit of redb for every group? It has to write every page on the way to each
 //! changed record, and after a crash it needs a walk of the whole database unless each commit also
@@ -27,12 +29,13 @@
 //! durable one, so its end would lose acknowledged writes; and as they cannot reuse each other's
 //! pages, a journal's worth of them (10,000 commits) left up to 200 MB of pages to write at once.
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{Checkpoints, Ended, Problem, Running, Work};
 use super::database::{CACHE_BYTES, Database, DatabaseFile, Snapshot};
 use super::fault::DiskFaults;
-use super::journal::{AppendError, Entry, Journal};
+use super::journal::{AppendError, Entry};
+use super::journals::{FIRST_FILE, Journals, SECOND_FILE};
 use super::layout::Folder;
-use super::recent::Changes;
+use super::recent::{Changes, Layers};
 use super::room::Reserve;
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
@@ -46,7 +49,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The most batches that are committed together.
 pub const GROUP_BATCHES_MAX: usize = 1024;
@@ -57,11 +60,11 @@ pub const RECENT_RECORDS_MAX: usize = 2048;
 /// Where records are slow to write, checkpoints come after fewer, but not after fewer than this: their syncs
 /// cost the same however few there are.
 pub const RECENT_RECORDS_MIN: usize = 512;
-/// Commits wait for a checkpoint, so it should not take longer than this.
+/// Whoever commits faster than checkpoints are made waits for one at times, so it should not take longer than
+/// this.
 pub const CHECKPOINT_TARGET: Duration = Duration::from_millis(50);
 
 pub(super) const DATABASE_FILE: &str = "s3pail.redb";
-pub(super) const JOURNAL_FILE: &str = "s3pail.journal";
 const PANICKED: &str = "a commit ended in a panic";
 
 /// How to open a [`FileMeta`].
@@ -120,14 +123,21 @@ struct Store {
 
 /// The records are the database's with the recent changes applied.
 struct State {
-    recent: Arc<Changes>,
+    recent: Layers,
     database: Arc<Database>,
 }
 
 struct Writer {
-    journal: Journal,
+    journals: Journals,
     entry: Entry,
     checkpoints: Checkpoints,
+    /// The checkpoint that writes the older ones of the recent changes. Without one, there are such changes
+    /// only after it has failed.
+    running: Option<Running>,
+    /// The sequence number of the last entry among the older changes.
+    older_sequence: u64,
+    /// The sequence number up to which the database has everything.
+    durable: u64,
     /// How many changed records make a checkpoint due.
     records_max: usize,
     /// The database could not be opened again for want of space; the next writer tries again.
@@ -199,23 +209,26 @@ impl FileMeta {
     pub fn open(folder: &Path, options: FileMetaOptions) -> Result<FileMeta> {
         let folder = Folder::open(folder)?;
         let FileMetaOptions { sync, cache_bytes, blobs, faults } = options;
-        let journal_path = folder.path().join(JOURNAL_FILE);
-        let mut journal = Journal::open(&journal_path, sync == SyncMode::Strict, faults.clone())?;
+        let mut journals = Journals::open(folder.path(), sync == SyncMode::Strict, faults.clone())?;
         let path = folder.path().join(DATABASE_FILE);
         let current = Arc::new(AtomicU64::new(0));
         let synced = sync != SyncMode::None;
         let reserve = Reserve::open(folder.path(), faults.clone());
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
         let database = database_file.open()?;
-        let (database, recent) = recover(database, &database_file, &mut journal)?;
+        let (database, recent) = recover(database, &database_file, &mut journals)?;
+        let durable = database.sequence()?;
         folder.settle(sync)?;
         let store = Arc::new(Store {
-            state: RwLock::new(State { recent: Arc::new(recent), database: Arc::new(database) }),
+            state: RwLock::new(State { recent, database: Arc::new(database) }),
             queue: Mutex::default(),
             writer: Mutex::new(Writer {
-                journal,
+                journals,
                 entry: Entry::default(),
                 checkpoints: Checkpoints::start()?,
+                running: None,
+                older_sequence: 0,
+                durable,
                 records_max: RECENT_RECORDS_MAX,
                 database_lost: false,
             }),
@@ -249,27 +262,28 @@ impl FileMeta {
 fn recover(
     database: Database,
     database_file: &DatabaseFile,
-    journal: &mut Journal,
-) -> Result<(Database, Changes)> {
+    journals: &mut Journals,
+) -> Result<(Database, Layers)> {
     let mut changes = Changes::default();
-    journal.replay(database.sequence()?, &mut |writes| {
+    journals.replay(database.sequence()?, &mut |writes| {
         writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
         Ok(())
     })?;
     if !changes.is_empty() {
-        match database.write(&changes, journal.sequence()) {
+        match database.write(&changes, journals.sequence()) {
             Ok(()) => {}
             Err(StorageError::Full(_)) => {
                 // After a failed write redb refuses everything.
                 drop(database);
-                journal.resume();
-                return Ok((database_file.open()?, changes));
+                journals.resume()?;
+                let recent = Layers { newer: changes.into(), older: None };
+                return Ok((database_file.open()?, recent));
             }
             Err(error) => return Err(error),
         }
     }
-    journal.restart();
-    Ok((database, Changes::default()))
+    journals.restart()?;
+    Ok((database, Layers::default()))
 }
 
 impl MetaStore for FileMeta {
@@ -333,7 +347,7 @@ impl MetaStore for FileMeta {
         let folder = self.store.folder.path();
         let bytes = |name| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
         Usage {
-            used_bytes: Some(bytes(DATABASE_FILE) + bytes(JOURNAL_FILE)),
+            used_bytes: Some(bytes(DATABASE_FILE) + bytes(FIRST_FILE) + bytes(SECOND_FILE)),
             free_bytes: fs2::available_space(folder).ok(),
             corrupt_reads: 0,
         }
@@ -352,7 +366,13 @@ impl Drop for FileMeta {
             let _ = thread.join();
         }
         // Nothing is lost if this fails: the journal is there when the store is opened again.
-        let _ = self.store.sync();
+        let synced = self.store.sync();
+        let mut writer = self.store.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // The next to open the files must find nobody there.
+        writer.running.as_ref().map(Running::wait);
+        if synced.is_ok() {
+            writer.journals.tidy();
+        }
     }
 }
 
@@ -380,13 +400,19 @@ fn flush_when_woken(store: &Store, woken: &Receiver<()>, stopped: &Receiver<()>)
 
 impl Store {
     /// The records at one moment.
-    fn snapshot(&self) -> Result<(Snapshot, Arc<Changes>)> {
+    fn snapshot(&self) -> Result<(Snapshot, Layers)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        Ok((state.database.snapshot()?, Arc::clone(&state.recent)))
+        Ok((state.database.snapshot()?, state.recent.clone()))
     }
 
-    fn recent_records(&self) -> usize {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).recent.len()
+    /// The changes that no checkpoint has begun to write.
+    fn newer(&self) -> Arc<Changes> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner).recent.newer)
+    }
+
+    /// The changes that a checkpoint writes or has failed to write.
+    fn older(&self) -> Option<Arc<Changes>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).recent.older.clone()
     }
 
     fn state_to_change(&self) -> RwLockWriteGuard<'_, State> {
@@ -471,8 +497,10 @@ impl Store {
     ) -> std::result::Result<Vec<Result<Outcome>>, Failure> {
         self.check_writable().map_err(Failure::Refused)?;
         self.find_database(writer)?;
-        if writer.journal.is_long() || self.recent_records() >= writer.records_max {
-            self.checkpoint(writer)?;
+        self.note_checkpoint(writer)?;
+        if writer.journals.is_long() || self.newer().len() >= writer.records_max {
+            self.await_checkpoint(writer)?;
+            self.begin_checkpoint(writer)?;
         }
         let (snapshot, recent) = self.snapshot().map_err(Failure::Database)?;
         let mut group = Group { snapshot, recent, changes: Changes::default() };
@@ -484,39 +512,83 @@ impl Store {
         let changes = group.into_changes();
         if !writer.entry.is_empty() {
             // Journal first: what becomes visible below is durable already.
-            writer.journal.append(&mut writer.entry).map_err(|error| match error {
+            writer.journals.append(&mut writer.entry).map_err(|error| match error {
                 AppendError::Write(error) => Failure::Refused(error.into()),
                 AppendError::Sync(error) => Failure::Sync(error.into()),
             })?;
-            Arc::make_mut(&mut self.state_to_change().recent).extend(changes);
+            Arc::make_mut(&mut self.state_to_change().recent.newer).extend(changes);
         }
         Ok(outcomes)
     }
 
-    /// Makes everything that has been committed durable in the database.
-    fn checkpoint(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
-        self.find_database(writer)?;
-        if writer.journal.is_empty() {
+    /// Lets a checkpoint begin with everything that has been committed, after the one before has ended. Returns
+    /// at once, unless there is no other file for the entries to come.
+    fn begin_checkpoint(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
+        if writer.journals.sequence() == writer.durable {
             return Ok(());
         }
-        if let Some(blobs) = &self.blobs
-            && self.sync != SyncMode::Strict
+        let sequence = writer.journals.sequence();
+        let turned = writer.journals.turn().map_err(Failure::Sync)?;
         {
-            blobs.sync().map_err(Failure::Sync)?;
+            let mut state = self.state_to_change();
+            state.recent.older = Some(std::mem::take(&mut state.recent.newer));
         }
-        let (database, recent) = {
+        writer.older_sequence = sequence;
+        self.write_older(writer);
+        if turned { Ok(()) } else { self.await_checkpoint(writer) }
+    }
+
+    /// Begins to write the older changes into the database.
+    fn write_older(&self, writer: &mut Writer) {
+        let (database, changes) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            (Arc::clone(&state.database), Arc::clone(&state.recent))
+            (Arc::clone(&state.database), state.recent.older.clone().unwrap_or_default())
         };
-        let begun = Instant::now();
-        let (records, sequence) = (recent.len(), writer.journal.sequence());
-        writer.checkpoints.write(database, recent, sequence).map_err(Failure::Database)?;
-        writer.records_max = records_within_target(writer.records_max, records, begun.elapsed());
-        // In between, readers see the same records in both places.
-        let written = std::mem::take(&mut self.state_to_change().recent);
+        let blobs = self.blobs.clone().filter(|_| self.sync != SyncMode::Strict);
+        let work = Work { database, changes, sequence: writer.older_sequence, blobs };
+        writer.running = Some(writer.checkpoints.begin(work));
+    }
+
+    /// Takes note of a checkpoint that has ended. One that has failed is made again first.
+    fn note_checkpoint(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
+        match &writer.running {
+            Some(running) => match running.poll() {
+                Some(ended) => self.end_checkpoint(writer, ended),
+                None => Ok(()),
+            },
+            None if self.older().is_some() => self.await_checkpoint(writer),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until there are no older changes.
+    fn await_checkpoint(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
+        if writer.running.is_none() && self.older().is_some() {
+            self.write_older(writer);
+        }
+        match writer.running.as_ref().map(Running::wait) {
+            Some(ended) => self.end_checkpoint(writer, ended),
+            None => Ok(()),
+        }
+    }
+
+    fn end_checkpoint(
+        &self,
+        writer: &mut Writer,
+        (ended, took): (Ended, Duration),
+    ) -> std::result::Result<(), Failure> {
+        let Some(Running { sequence, records, .. }) = writer.running.take() else { return Ok(()) };
+        ended.map_err(|problem| match problem {
+            Problem::Bodies(error) => Failure::Sync(error),
+            Problem::Database(error) => Failure::Database(error),
+        })?;
+        writer.records_max = records_within_target(writer.records_max, records, took);
+        writer.durable = sequence;
+        writer.journals.settled(sequence);
+        // Until here, readers saw the same records in both places.
+        let written = self.state_to_change().recent.older.take();
         // Freed after the lock.
         drop(written);
-        writer.journal.restart();
         Ok(())
     }
 
@@ -524,15 +596,38 @@ impl Store {
         if let Some(blobs) = &self.blobs
             && self.sync == SyncMode::Relaxed
         {
-            // The bulk of the bodies is synced before commits are held up; the checkpoint then finds
-            // only those that came in the meantime.
+            // The bulk of the bodies is synced before a checkpoint is begun, which then finds only those
+            // that came in the meantime.
             if let Err(error) = blobs.sync() {
                 return Err(self.stop(&format!("syncing bodies failed: {error}")));
             }
         }
-        let mut writer = self.writer.lock().map_err(|_| self.stop(PANICKED))?;
-        self.check_writable()?;
-        self.with_reserve(&mut writer, &mut |writer| self.checkpoint(writer))
+        let goal = self.writer.lock().map_err(|_| self.stop(PANICKED))?.journals.sequence();
+        loop {
+            let over = {
+                let mut writer = self.writer.lock().map_err(|_| self.stop(PANICKED))?;
+                self.check_writable()?;
+                self.with_reserve(&mut writer, &mut |writer| self.sync_step(writer, goal))?
+            };
+            let Some(over) = over else { return Ok(()) };
+            // Commits go on meanwhile. Nothing is ever sent: it ends.
+            let _ = over.recv();
+        }
+    }
+
+    /// Does what can be done without waiting to make everything up to `goal` durable. Returns what has to be
+    /// waited for before the next step, or `None` when it is.
+    fn sync_step(
+        &self,
+        writer: &mut Writer,
+        goal: u64,
+    ) -> std::result::Result<Option<Receiver<()>>, Failure> {
+        self.find_database(writer)?;
+        self.note_checkpoint(writer)?;
+        if writer.running.is_none() && writer.durable < goal {
+            self.begin_checkpoint(writer)?;
+        }
+        Ok(writer.running.as_ref().filter(|_| writer.durable < goal).map(Running::over))
     }
 
     /// Decides whether the store can go on after a failure, and returns the error to report.
@@ -560,6 +655,11 @@ impl Store {
     /// Opens the database again if it has been lost.
     fn find_database(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
         if writer.database_lost {
+            if let Some(ended) = writer.running.as_ref().map(Running::wait) {
+                // It must not write any more when the file is opened again. What it could not write it
+                // leaves to the next.
+                let _ = self.end_checkpoint(writer, ended);
+            }
             let database = self.database_file.open().map_err(Failure::Database)?;
             self.state_to_change().database = Arc::new(database);
             writer.database_lost = false;
@@ -581,7 +681,7 @@ fn records_within_target(before: usize, records: usize, took: Duration) -> usize
 /// The batches of a group see those before them.
 struct Group {
     snapshot: Snapshot,
-    recent: Arc<Changes>,
+    recent: Layers,
     /// What the group's batches have changed so far.
     changes: Changes,
 }

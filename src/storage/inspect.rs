@@ -4,10 +4,10 @@
 //! both happen in memory, so that a check sees exactly what the next start would see.
 
 use super::database::{CACHE_BYTES, Database};
-use super::file_meta::{DATABASE_FILE, JOURNAL_FILE};
-use super::journal::Journal;
+use super::file_meta::DATABASE_FILE;
+use super::journals;
 use super::layout::Folder;
-use super::recent::Changes;
+use super::recent::{Changes, Layers};
 use super::{Batch, Health, MetaStore, Outcome, Result, StorageError, Visit};
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// The records of a folder that no server has open.
 pub struct RecordView {
     database: Database,
-    changes: Changes,
+    changes: Layers,
     /// Entries of the journal that the database does not have.
     recovered: u64,
     _folder: Folder,
@@ -30,13 +30,12 @@ impl RecordView {
     pub fn open(folder: &Path) -> Result<RecordView> {
         let folder = Folder::open_existing(folder)?;
         let database = Database::open_to_read(&folder.path().join(DATABASE_FILE), CACHE_BYTES)?;
-        let (mut changes, mut recovered) = (Changes::default(), 0);
-        if let Some(mut journal) = Journal::open_to_read(&folder.path().join(JOURNAL_FILE))? {
-            recovered = journal.replay(database.sequence()?, &mut |writes| {
-                writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
-                Ok(())
-            })?;
-        }
+        let mut changes = Changes::default();
+        let recovered = journals::replay_in(folder.path(), database.sequence()?, &mut |writes| {
+            writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
+            Ok(())
+        })?;
+        let changes = Layers { newer: changes.into(), older: None };
         Ok(RecordView { database, changes, recovered, _folder: folder })
     }
 

@@ -197,6 +197,16 @@ impl Journal {
         Ok(applied)
     }
 
+    /// The sequence number and the run of the first entry; `None` if there is no whole one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn beginning(&mut self) -> Result<Option<(u64, u32)>> {
+        self.file.seek(SeekFrom::Start(0)).map_err(|error| named(&self.path, error))?;
+        let found = next_entry(&mut BufReader::new(&self.file), self.extended);
+        Ok(found.map_err(|error| named(&self.path, error))?.map(|(head, _)| (head.sequence, head.run)))
+    }
+
     /// Appends an entry, synced when the mode asks for it.
     pub fn append(&mut self, entry: &mut Entry) -> std::result::Result<(), AppendError> {
         let boot = if self.synced { 0 } else { boot_number() };
@@ -236,6 +246,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether this is the file.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     /// The sequence number of the last entry.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -261,6 +276,18 @@ impl Journal {
     /// [`Journal::sequence`].
     pub fn restart(&mut self) {
         self.end = 0;
+    }
+
+    /// Gives the next entry the number behind this one.
+    pub fn number_behind(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
+    /// Starts at the first byte with the entry that follows the other journal's last.
+    pub fn go_on_from(&mut self, other: &Journal) {
+        self.end = 0;
+        self.sequence = other.sequence;
+        self.run = other.run;
     }
 }
 

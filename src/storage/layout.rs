@@ -11,9 +11,12 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The version of the files that this program writes, and the only one it reads. Up to 1 small bodies had no
-/// checksum among the records.
-pub const FORMAT_VERSION: u32 = 2;
+/// The version of the files that this program writes. Up to 1 small bodies had no checksum among the records; up
+/// to 2 the journal had one file.
+pub const FORMAT_VERSION: u32 = 3;
+/// The oldest version that it reads. A store of an older one than [`FORMAT_VERSION`] becomes one of that when it
+/// is opened.
+pub const FORMAT_VERSION_MIN: u32 = 2;
 
 /// A store's folder and the one above it are made at the first start.
 const FOLDERS_ABOVE_SYNCED: usize = 2;
@@ -34,7 +37,7 @@ const LINE_BYTES_MAX: u64 = 64;
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Whether there is no format file yet.
+    /// Whether there is no format file yet, or one of an older version.
     fresh: bool,
     /// Open and locked. Never read again.
     _lock: File,
@@ -209,7 +212,8 @@ fn in_use(folder: &Path, lock: &mut File) -> StorageError {
     StorageError::Unavailable(format!("another process{holder} is using the folder {}", folder.display()))
 }
 
-/// Whether the folder has a format file that this program understands; an error if it has another.
+/// Whether the folder has a format file of this program's version; an error if it has one that it does not
+/// understand.
 fn has_format(folder: &Path) -> Result<bool> {
     let path = folder.join(FORMAT_FILE);
     let mut text = String::new();
@@ -227,8 +231,10 @@ fn has_format(folder: &Path) -> Result<bool> {
     let version = text.trim_end().strip_prefix("s3pail ").and_then(|version| version.parse::<u32>().ok());
     match version {
         Some(FORMAT_VERSION) => Ok(true),
-        Some(version) if version < FORMAT_VERSION => Err(StorageError::Unavailable(format!(
-            "the folder {} was written by an older s3pail (format {version}, this one knows {FORMAT_VERSION}): \
+        Some(FORMAT_VERSION_MIN..FORMAT_VERSION) => Ok(false),
+        Some(version) if version < FORMAT_VERSION_MIN => Err(StorageError::Unavailable(format!(
+            "the folder {} was written by an older s3pail (format {version}, this one knows {FORMAT_VERSION_MIN} to \
+             {FORMAT_VERSION}): \
              let that one serve it, and copy the objects with an S3 client",
             folder.display()
         ))),

@@ -23,6 +23,7 @@ pub mod file_meta;
 pub mod ids;
 pub mod inspect;
 pub mod journal;
+pub mod journals;
 pub mod layout;
 pub mod memory;
 pub mod meta_wire;

@@ -7,7 +7,7 @@ use super::stand_in::metadata::Metadata;
 use super::stand_in::sproxyd::{Node, Ring};
 use s3pail::storage::fault::{DiskFaults, Fault, Faulty, Step};
 use s3pail::storage::file_blobs::{BLOCK_BYTES, FileBlobs};
-use s3pail::storage::file_meta::{FileMeta, FileMetaOptions};
+use s3pail::storage::file_meta::{FileMeta, FileMetaOptions, RECENT_RECORDS_MAX};
 use s3pail::storage::journal::JOURNAL_BYTES_MAX;
 use s3pail::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
 use s3pail::storage::remote::Deadlines;
@@ -15,12 +15,12 @@ use s3pail::storage::s3_upstream::{self, S3Blobs};
 use s3pail::storage::sproxyd::{self, SproxydBlobs};
 use s3pail::storage::sweep::{DeleteQueue, Swept, sweep_orphans};
 use s3pail::storage::{
-    Batch, BlobHint, BlobId, BlobStore, KEY_BYTES_MAX, MetaStore, Outcome, StorageError, SyncMode, Visit,
-    WriteError,
+    Batch, BlobHint, BlobId, BlobStore, Health, KEY_BYTES_MAX, MetaStore, Outcome, Result as StorageResult,
+    StorageError, SyncMode, Visit, WriteError, WrittenBlob,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,8 +51,18 @@ impl Temporary {
         FileMeta::open(&self.0.join("meta"), FileMetaOptions::new(sync)).unwrap()
     }
 
-    /// What a killed process leaves: the files as the page cache has them, at this moment.
+    /// What a killed process leaves: the files as the page cache has them, at one moment. A checkpoint may be
+    /// writing beside, so it is copied until two copies are the same.
     fn copy(&self) -> Temporary {
+        let mut last = self.copy_now();
+        wait_until("the files stand still", || {
+            let before = std::mem::replace(&mut last, self.copy_now());
+            contents(&before.0) == contents(&last.0)
+        });
+        last
+    }
+
+    fn copy_now(&self) -> Temporary {
         let copy = Temporary::new();
         copy_folder(&self.0, &copy.0);
         copy
@@ -77,6 +87,12 @@ fn copy_folder(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// Every file below a folder with its bytes.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let short = |file: &Path| file.strip_prefix(folder).unwrap().to_owned();
+    files(folder).iter().map(|file| (short(file), fs::read(file).unwrap())).collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -766,6 +782,83 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
     }
 }
 
+/// No bodies at all, whose sync waits until somebody lets it go.
+#[derive(Default)]
+struct Held {
+    syncs: AtomicUsize,
+    released: AtomicBool,
+}
+
+impl BlobStore for Held {
+    fn write(&self, _: &mut dyn Read, _: &BlobHint<'_>) -> Result<WrittenBlob, WriteError> {
+        Err(StorageError::Unavailable("it keeps nothing".to_owned()).into())
+    }
+
+    fn read(&self, _: &BlobId, _: Range<u64>) -> StorageResult<Option<Box<dyn BufRead + Send>>> {
+        Ok(None)
+    }
+
+    fn delete(&self, _: &BlobId) -> StorageResult<()> {
+        Ok(())
+    }
+
+    fn list(&self, _: &mut dyn FnMut(BlobId)) -> StorageResult<()> {
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        Health { code: 200, message: "OK".to_owned() }
+    }
+
+    fn sync(&self) -> StorageResult<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        wait_until("the sync of bodies is let go", || self.released.load(Ordering::SeqCst));
+        Ok(())
+    }
+}
+
+/// What is committed beside a checkpoint is seen, decides what comes after it, and survives a crash before and
+/// after the checkpoint's end.
+#[test]
+fn commits_go_on_while_a_checkpoint_is_written() {
+    let temporary = Temporary::new();
+    let held = Arc::new(Held::default());
+    let mut options = FileMetaOptions::new(SyncMode::None);
+    options.blobs = Some(held.clone());
+    let meta = FileMeta::open(&temporary.0.join("meta"), options).unwrap();
+    let key = |number: usize| format!("{number:06}").into_bytes();
+    let mut model = BTreeMap::new();
+    let write = |model: &mut BTreeMap<Vec<u8>, Vec<u8>>, number: usize, value: &[u8]| {
+        put(&meta, &key(number), value);
+        model.insert(key(number), value.to_vec());
+    };
+    // The commit that finds so many begins a checkpoint, which then waits for the bodies.
+    (0..=RECENT_RECORDS_MAX).for_each(|number| write(&mut model, number, b"before"));
+    wait_until("a checkpoint has begun", || held.syncs.load(Ordering::SeqCst) == 1);
+    (0..200).for_each(|number| write(&mut model, number * 7, b"beside"));
+    let mut remove = Batch::new();
+    remove.remove(key(5));
+    remove.expect(key(5), Some(b"before".to_vec()));
+    remove.expect(key(7), Some(b"beside".to_vec()));
+    assert_eq!(meta.commit(remove).unwrap(), Outcome::Committed);
+    model.remove(&key(5));
+    let expected: Vec<_> = model.clone().into_iter().collect();
+    assert_eq!(scan(&meta, b""..b"\xff"), expected);
+    assert_eq!((meta.get(&key(5)).unwrap(), meta.get(&key(6)).unwrap()), (None, Some(b"before".to_vec())));
+    assert_eq!(held.syncs.load(Ordering::SeqCst), 1, "it still waits");
+    let during = temporary.copy();
+    held.released.store(true, Ordering::SeqCst);
+    meta.sync().unwrap();
+    assert_eq!(scan(&meta, b""..b"\xff"), expected);
+    for crashed in [during, temporary.copy()] {
+        let after = crashed.meta(SyncMode::None);
+        assert_eq!(scan(&after, b""..b"\xff"), expected);
+        // What follows a recovery is found by the next one.
+        put(&after, b"x", b"y");
+        assert_eq!(crashed.copy().meta(SyncMode::None).get(b"x").unwrap(), Some(b"y".to_vec()));
+    }
+}
+
 #[test]
 fn a_torn_journal_ends_at_the_last_whole_entry() {
     let temporary = Temporary::new();
@@ -947,10 +1040,11 @@ fn a_second_opener_is_refused_by_name() {
 #[test]
 fn a_newer_or_older_format_is_refused() {
     for (text, opens) in [
+        ("s3pail 3\n", true),
         ("s3pail 2\n", true),
         ("", true),
         ("s3pail 1\n", false),
-        ("s3pail 3\n", false),
+        ("s3pail 4\n", false),
         ("something else", false),
     ] {
         let temporary = Temporary::new();
@@ -960,6 +1054,11 @@ fn a_newer_or_older_format_is_refused() {
         assert_eq!(FileBlobs::open(&temporary.0.join("data"), SyncMode::None).is_ok(), opens, "{text:?}");
         let options = FileMetaOptions::new(SyncMode::None);
         assert_eq!(FileMeta::open(&temporary.0.join("meta"), options).is_ok(), opens, "{text:?}");
+        if opens {
+            for format in ["data/blobs/format", "meta/format"] {
+                assert_eq!(fs::read_to_string(temporary.0.join(format)).unwrap(), "s3pail 3\n", "{text:?}");
+            }
+        }
     }
 }
 

@@ -1,0 +1,239 @@
+//! The two files of the journal, which take turns.
+//!
+//! ```text
+//! s3pail.journal     takes the first entries of every run
+//! s3pail.journal2    made when a checkpoint begins while commits go on; removed when the store is opened
+//! ```
+//!
+//! When a checkpoint begins, what is committed from then on goes to the other file, so that nobody has to wait
+//! for the database. When it ends, the file that was left has nothing that the database has not, and is free to
+//! be the next. At most one of the two has entries that only an unfinished checkpoint is to make superfluous.
+//!
+//! Entries are numbered throughout, so after a crash the file whose first entry is older is read first. Both
+//! are of the same run: the second file of an earlier run has been removed, durably, before the first entry of
+//! this one, because it may hold entries that a gap keeps from being applied now and that later numbers would
+//! make fit. Should the runs differ nevertheless, the first file is right.
+
+use super::Result;
+use super::fault::{DiskFaults, DiskStep};
+use super::journal::{AppendError, Entry, Journal, Write1};
+use super::layout::{named, sync_folder};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file that a run begins with.
+pub(super) const FIRST_FILE: &str = "s3pail.journal";
+/// The other one.
+pub(super) const SECOND_FILE: &str = "s3pail.journal2";
+
+/// Both files, open for appending.
+pub struct Journals {
+    /// Takes entries.
+    active: Journal,
+    /// The other file, once there is one.
+    idle: Option<Journal>,
+    /// The last entry of the other file that the database may lack; 0 if there is none.
+    idle_needed: u64,
+    /// Whether this run has made the name of the second file durable.
+    second_named: bool,
+    folder: PathBuf,
+    synced: bool,
+    faults: Option<Arc<DiskFaults>>,
+}
+
+impl Journals {
+    /// Opens or creates the files in `folder`. What is in them is read by [`Journals::replay`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(folder: &Path, synced: bool, faults: Option<Arc<DiskFaults>>) -> Result<Journals> {
+        let active = Journal::open(&folder.join(FIRST_FILE), synced, faults.clone())?;
+        let second = folder.join(SECOND_FILE);
+        let there = second.try_exists().map_err(|error| named(&second, error))?;
+        let idle = there.then(|| Journal::open(&second, synced, faults.clone())).transpose()?;
+        let folder = folder.to_owned();
+        Ok(Journals { active, idle, idle_needed: 0, second_named: false, folder, synced, faults })
+    }
+
+    /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`, in
+    /// order, and returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Journal::replay`].
+    pub fn replay(
+        &mut self,
+        checkpoint: u64,
+        apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
+    ) -> Result<u64> {
+        let applied = replay_both(&mut self.active, self.idle.as_mut(), checkpoint, apply)?;
+        // What follows has to be numbered behind the last entry of both.
+        if let Some(idle) = self.idle.as_mut().filter(|idle| idle.sequence() > self.active.sequence()) {
+            std::mem::swap(&mut self.active, idle);
+        }
+        Ok(applied)
+    }
+
+    /// Begins anew after the database has taken in everything that was replayed: at the first byte of the
+    /// first file, and without the second.
+    ///
+    /// # Errors
+    /// What the system says; nothing may be appended then.
+    pub fn restart(&mut self) -> Result<()> {
+        if let Some(mut second) = self.idle.take() {
+            let sequence = self.active.sequence();
+            if self.active.is_at(&self.folder.join(SECOND_FILE)) {
+                std::mem::swap(&mut self.active, &mut second);
+            }
+            self.active.number_behind(sequence);
+            drop(second);
+            self.remove_second()?;
+            self.sync_names()?;
+        }
+        self.active.restart();
+        Ok(())
+    }
+
+    /// Goes on behind the entries that were replayed, when the database has no room to take them in.
+    ///
+    /// # Errors
+    /// The name of the second file could not be made durable.
+    pub fn resume(&mut self) -> Result<()> {
+        if let Some(idle) = &self.idle {
+            self.idle_needed = if idle.is_empty() { 0 } else { idle.sequence() };
+            self.name_second()?;
+        }
+        self.active.resume();
+        Ok(())
+    }
+
+    /// Appends an entry, as [`Journal::append`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append(&mut self, entry: &mut Entry) -> std::result::Result<(), AppendError> {
+        self.active.append(entry)
+    }
+
+    /// The sequence number of the last entry.
+    pub fn sequence(&self) -> u64 {
+        self.active.sequence()
+    }
+
+    /// Whether the next entry ought to go to the other file.
+    pub fn is_long(&self) -> bool {
+        self.active.is_long()
+    }
+
+    /// Lets the next entry go to the other file. False if that is not free, or cannot be made: then nothing
+    /// may be appended before [`Journals::settled`].
+    ///
+    /// # Errors
+    /// The name of a new file could not be made durable.
+    pub fn turn(&mut self) -> Result<bool> {
+        if self.idle_needed > 0 {
+            return Ok(false);
+        }
+        let idle = match self.idle.take() {
+            Some(idle) => idle,
+            None => match self.create_second() {
+                Ok(second) => second,
+                // Most likely there is no room. The checkpoint that follows will tell.
+                Err(_) => return Ok(false),
+            },
+        };
+        self.name_second()?;
+        self.idle_needed = self.active.sequence();
+        let left = std::mem::replace(&mut self.active, idle);
+        self.active.go_on_from(&left);
+        self.idle = Some(left);
+        Ok(true)
+    }
+
+    /// The database has become durable with everything up to `sequence`.
+    pub fn settled(&mut self, sequence: u64) {
+        if self.idle_needed <= sequence {
+            self.idle_needed = 0;
+        }
+        if self.active.sequence() <= sequence {
+            self.active.restart();
+        }
+    }
+
+    /// Removes the second file of a store that is closed in order, so that the next start need not. It does
+    /// no harm if that fails.
+    pub fn tidy(&mut self) {
+        // The run's last entries may be in it.
+        if self.idle.is_some() && self.idle_needed == 0 && self.active.is_empty() {
+            self.idle = None;
+            let _ = self.remove_second();
+        }
+    }
+
+    fn name_second(&mut self) -> Result<()> {
+        if self.synced && !self.second_named {
+            self.sync_names()?;
+            self.second_named = true;
+        }
+        Ok(())
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        let step = DiskStep::SyncFolder(&self.folder);
+        let synced = DiskFaults::before(&self.faults, step).and_then(|()| sync_folder(&self.folder));
+        synced.map_err(|error| named(&self.folder, error))
+    }
+
+    fn create_second(&self) -> Result<Journal> {
+        let path = self.folder.join(SECOND_FILE);
+        DiskFaults::before(&self.faults, DiskStep::Create(&path)).map_err(|error| named(&path, error))?;
+        Journal::open(&path, self.synced, self.faults.clone())
+    }
+
+    fn remove_second(&self) -> Result<()> {
+        let path = self.folder.join(SECOND_FILE);
+        let removed = DiskFaults::before(&self.faults, DiskStep::Remove(&path))
+            .and_then(|()| std::fs::remove_file(&path));
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(&path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the entries of both files without changing them, for [`super::inspect`].
+///
+/// # Errors
+/// As [`Journal::replay`].
+pub fn replay_in(
+    folder: &Path,
+    checkpoint: u64,
+    apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
+) -> Result<u64> {
+    let second = Journal::open_to_read(&folder.join(SECOND_FILE))?;
+    match (Journal::open_to_read(&folder.join(FIRST_FILE))?, second) {
+        (Some(mut first), mut second) => replay_both(&mut first, second.as_mut(), checkpoint, apply),
+        (None, Some(mut second)) => second.replay(checkpoint, apply),
+        (None, None) => Ok(0),
+    }
+}
+
+fn replay_both(
+    first: &mut Journal,
+    second: Option<&mut Journal>,
+    checkpoint: u64,
+    apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
+) -> Result<u64> {
+    let Some(second) = second else { return first.replay(checkpoint, apply) };
+    match (first.beginning()?, second.beginning()?) {
+        (Some((_, run)), Some((_, other))) if run != other => first.replay(checkpoint, apply),
+        (Some((at, _)), Some((other_at, _))) if other_at < at => {
+            let applied = second.replay(checkpoint, apply)?;
+            Ok(applied + first.replay(second.sequence(), apply)?)
+        }
+        _ => {
+            let applied = first.replay(checkpoint, apply)?;
+            Ok(applied + second.replay(first.sequence(), apply)?)
+        }
+    }
+}
