@@ -5,8 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io::{self, BufRead};
 
+pub mod beside;
 pub mod clock;
 pub mod digest;
+pub mod digest_reader;
 pub mod form_data;
 pub mod ids;
 pub mod sequence;

@@ -5,9 +5,8 @@
 //! of PutObject, CreateMultipartUpload, UploadPart and CompleteMultipartUpload. Everything here is a
 //! function of header fields; computing and comparing is done by [`crate::codec::digest`].
 
-use crate::codec::digest::{
-    Checksum, ChecksumAlgorithm, ChecksumType, Expectation, MD5_BYTES, checksum_mismatch,
-};
+use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, MD5_BYTES};
+use crate::codec::digest_reader::{Expectation, checksum_mismatch};
 use crate::codec::unbase64;
 use crate::error::{Code, Error, Result};
 use crate::http::Headers;
@@ -64,7 +63,7 @@ impl BodyChecksums {
         self.value.as_ref().map(|value| value.algorithm).or(self.trailer)
     }
 
-    /// The same as something that [`crate::codec::digest::DigestReader`] verifies. `trailing` finds a
+    /// The same as something that [`crate::codec::digest_reader::DigestReader`] verifies. `trailing` finds a
     /// field behind the body once that has been read; a value that was announced must be there.
     pub fn expectation<'a>(
         self,
@@ -331,7 +330,8 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::digest::{DigestReader, composite, md5};
+    use crate::codec::digest::{composite, md5};
+    use crate::codec::digest_reader::DigestReader;
     use std::io::Read;
 
     const CRC32: &str = "y/Q5Jg==";

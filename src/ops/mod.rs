@@ -8,7 +8,7 @@
 
 use crate::auth::{Identity, SignatureVersion, Trailers};
 use crate::codec::clock::Millis;
-use crate::codec::digest::DigestReader;
+use crate::codec::digest_reader::DigestReader;
 use crate::codec::uri::Query;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Encryption, Headers, Method, Response, ResponseBody};

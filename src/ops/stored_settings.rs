@@ -9,7 +9,7 @@ use super::checksum::BodyChecksums;
 use super::schema::Content::{AtMostOne, Boolean, Elements, Number, OneOf, Prefixed, Short, Text};
 use super::schema::{Content, Field, maybe, one, rewrite, several};
 use super::{Context, read_checked_body, read_small_body, xml_response};
-use crate::codec::digest::DigestReader;
+use crate::codec::digest_reader::DigestReader;
 use crate::codec::xml_reader::{self, Element, malformed};
 use crate::codec::xml_writer::XmlWriter;
 use crate::codec::{base64, unbase64};
