@@ -4,6 +4,7 @@
 //! localMetadata/lock, format      see `layout`
 //! localMetadata/s3pail.redb       the records, as they were at the last checkpoint; see `database`
 //! localMetadata/s3pail.journal    what was committed since; see `journal`
+//! localMetadata/unsynced          see `unsynced`
 //! ```
 //!
 //! A commit is evaluated, appended to the journal (and synced, in `strict`), and then added to the
@@ -34,6 +35,7 @@ use super::journal::{AppendError, Entry, Journal};
 use super::layout::Folder;
 use super::recent::Changes;
 use super::room::Reserve;
+use super::unsynced::{Earlier, Unsynced};
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
     Usage, Visit, check_batch,
@@ -70,7 +72,8 @@ pub struct FileMetaOptions {
     pub sync: SyncMode,
     /// The bound of the page cache in bytes.
     pub cache_bytes: usize,
-    /// The store whose bodies the records name. Outside of `strict` it is synced before the records
+    /// The store whose bodies the records name; that it is open says that what earlier runs left unsynced in
+    /// it is durable. Outside of `strict` it is synced before the records
     /// become durable, so that no record ever is durable before its body.
     pub blobs: Option<Arc<dyn BlobStore>>,
     /// Failures to simulate, for tests.
@@ -205,10 +208,21 @@ impl FileMeta {
         let current = Arc::new(AtomicU64::new(0));
         let synced = sync != SyncMode::None;
         let reserve = Reserve::open(folder.path(), faults.clone());
+        let mut unsynced = Unsynced::of(folder.path(), faults.clone());
+        if !synced {
+            unsynced.begin()?;
+        }
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
         let database = database_file.open()?;
         let (database, recent) = recover(database, &database_file, &mut journal)?;
         folder.settle(sync)?;
+        if synced && unsynced.earlier()? != Earlier::Nothing {
+            // The bodies are durable since their store was opened. A commit that was synced on top of
+            // records that are not would be lost with them.
+            database_file.sync()?;
+            folder.settle_again()?;
+            unsynced.remove()?;
+        }
         let store = Arc::new(Store {
             state: RwLock::new(State { recent: Arc::new(recent), database: Arc::new(database) }),
             queue: Mutex::default(),
@@ -262,7 +276,7 @@ fn recover(
             Err(StorageError::Full(_)) => {
                 // After a failed write redb refuses everything.
                 drop(database);
-                journal.resume();
+                journal.resume()?;
                 return Ok((database_file.open()?, changes));
             }
             Err(error) => return Err(error),

@@ -36,6 +36,7 @@ pub mod s3_upstream;
 pub mod shared_folder;
 pub mod sproxyd;
 pub mod sweep;
+pub mod unsynced;
 
 /// How much a write promises when it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

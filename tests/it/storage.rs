@@ -5,7 +5,7 @@ use super::data_daemon::Rig;
 use super::harness::{TestServer, wait_until};
 use super::stand_in::metadata::Metadata;
 use super::stand_in::sproxyd::{Node, Ring};
-use s3pail::storage::fault::{DiskFaults, Fault, Faulty, Step};
+use s3pail::storage::fault::{DiskFaults, DiskStep, Fault, Faulty, Step};
 use s3pail::storage::file_blobs::{BLOCK_BYTES, FileBlobs};
 use s3pail::storage::file_meta::{FileMeta, FileMetaOptions};
 use s3pail::storage::journal::JOURNAL_BYTES_MAX;
@@ -824,6 +824,46 @@ fn unsynced_entries_of_another_boot_are_ignored() {
             assert_eq!(meta.get(b"b").unwrap(), expected, "boot {boot}");
         }
     }
+}
+
+/// A start in `strict` on a disk so full that the journal of a run without syncs has to stay where it is: what is
+/// committed behind those entries must not be ignored with them by the next boot.
+#[test]
+fn a_synced_commit_behind_unsynced_entries_outlives_the_boot_too() {
+    let temporary = Temporary::new();
+    let meta = temporary.meta(SyncMode::None);
+    put(&meta, b"a", b"1");
+    put(&meta, b"b", &body(500));
+    let killed = temporary.copy();
+    let faults = Arc::new(DiskFaults::default());
+    faults.watch(|step| match step {
+        DiskStep::Write(path, at, bytes)
+            if path.ends_with("s3pail.redb") && at + bytes.len() as u64 > 4096 =>
+        {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        DiskStep::SetLength(path, _) if path.ends_with("s3pail.redb") => {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
+    });
+    let mut options = FileMetaOptions::new(SyncMode::Strict);
+    options.faults = Some(faults);
+    let meta = FileMeta::open(&killed.0.join("meta"), options).unwrap();
+    put(&meta, b"c", b"3");
+    let cut = killed.copy();
+    let journal = fs::read(cut.0.join("meta/s3pail.journal")).unwrap();
+    let (mut at, mut entries) = (0, 0);
+    while journal[at..at + 4] == *b"s3jl" {
+        assert_eq!(journal[at + 16..at + 24], [0; 8], "entry {entries} is one of this boot only");
+        at += 32 + u32::from_le_bytes(journal[at + 4..at + 8].try_into().unwrap()) as usize;
+        entries += 1;
+    }
+    assert_eq!(entries, 3);
+    let after = cut.meta(SyncMode::Strict);
+    let expected =
+        [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), body(500)), (b"c".to_vec(), b"3".to_vec())];
+    assert_eq!(scan(&after, b""..b"\xff"), expected);
 }
 
 #[test]
