@@ -66,9 +66,9 @@ pub fn check(config: &Config, repair: bool) -> Result<Report, String> {
         true => Some(SharedFolder::open_existing(&config.data_path).map_err(failed)?),
         false => None,
     };
-    let mut report = Report::default();
     let mut view = RecordView::open(&config.metadata_path).map_err(failed)?;
-    report.recovered = view.recovered();
+    let quarantined = blobs.as_ref().map_or(0, SharedFolder::quarantined);
+    let mut report = Report { quarantined, recovered: view.recovered(), ..Report::default() };
     match view.database_is_sound() {
         Ok(true) => {}
         Ok(false) => report.add(Kind::Database, "s3pail.redb", "a page does not match its checksum"),

@@ -4,6 +4,7 @@
 //! localData/blobs/lock, format        see `layout`
 //! localData/blobs/<2 digits>/<id>     a body; the folder is named by the id's first two digits
 //! localData/blobs/unsynced            see `unsynced`
+//! localData/blobs/quarantine/<id>     a damaged body, kept for whoever wants to save what can be saved of it
 //!
 //! file    := block* trailer
 //! block   := 256 KiB of the body (the last one: the rest) | CRC-32C u32
@@ -48,6 +49,7 @@ pub const INLINE_BYTES_MAX: usize = 16 * 1024;
 pub const UNSYNCED_FILES_MAX: usize = 256;
 
 const FOLDER: &str = "blobs";
+const QUARANTINE: &str = "quarantine";
 /// Folders of bodies: one for each pair of hexadecimal digits.
 const FOLDERS: usize = 256;
 const CHECKSUM_BYTES: usize = 4;
@@ -83,6 +85,8 @@ struct Store {
     named_folders: [AtomicBool; FOLDERS],
     /// Reads that found damage.
     corrupt_reads: Arc<AtomicU64>,
+    /// Bodies in quarantine.
+    quarantined: AtomicU64,
 }
 
 struct Waiting {
@@ -172,6 +176,22 @@ impl FileBlobs {
         Ok(Some(size))
     }
 
+    /// Moves a damaged body, which a record says has `size` bytes, out of the way of readers and into
+    /// `quarantine`: from then on a read is `Corrupt`, and nothing ever deletes it. A file that has not the
+    /// length of such a body stays where it is (`false`), as one does that cannot be read at all: those may be
+    /// a failing disk, or half a copy that somebody is putting back.
+    ///
+    /// # Errors
+    /// What the system says; the body is in one of the two places.
+    pub fn quarantine(&self, id: &BlobId, size: u64) -> Result<bool> {
+        self.store.quarantine(id, size)
+    }
+
+    /// Bodies in quarantine.
+    pub fn quarantined(&self) -> u64 {
+        self.store.quarantined.load(Ordering::Relaxed)
+    }
+
     /// Whether the body was written since the store was opened. The sweep must leave such bodies
     /// alone: their records may be about to be committed.
     pub fn is_of_this_run(&self, id: &BlobId) -> bool {
@@ -239,6 +259,7 @@ impl BlobStore for FileBlobs {
             used_bytes: None,
             free_bytes: fs2::available_space(self.store.folder.path()).ok(),
             corrupt_reads: self.store.corrupt_reads.load(Ordering::Relaxed),
+            quarantined: self.quarantined(),
         }
     }
 
@@ -287,6 +308,12 @@ fn read_error(path: &Path, error: io::Error) -> StorageError {
     }
 }
 
+/// How many bodies are in a folder that may be absent.
+fn files_in(folder: &Path) -> u64 {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_str().is_some_and(is_id)).count() as u64
+}
+
 /// The folder that an id belongs to: its first two digits.
 fn folder_of(id: &str) -> &str {
     &id[..2]
@@ -318,6 +345,7 @@ impl Drop for Unfinished {
 impl Store {
     fn new(folder: Folder, sync: SyncMode, faults: Option<Arc<DiskFaults>>) -> Arc<Store> {
         let list = Unsynced::of(folder.path(), faults.clone());
+        let quarantined = AtomicU64::new(files_in(&folder.path().join(QUARANTINE)));
         Arc::new(Store {
             sync,
             folder,
@@ -327,6 +355,7 @@ impl Store {
             syncing: Mutex::default(),
             stopped: OnceLock::new(),
             corrupt_reads: Arc::default(),
+            quarantined,
             faults,
             named_folders: [const { AtomicBool::new(false) }; FOLDERS],
         })
@@ -376,9 +405,43 @@ impl Store {
         };
         match private_file().read(true).open(&path) {
             Ok(file) => Ok(Some((path, file))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !self.folder.path().join(QUARANTINE).join(&id.0).exists() {
+                    return Ok(None);
+                }
+                self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+                Err(StorageError::Corrupt(format!("body {} is in quarantine", id.0)))
+            }
             Err(error) => Err(named(&path, error)),
         }
+    }
+
+    fn quarantine(&self, id: &BlobId, size: u64) -> Result<bool> {
+        let Some(path) = self.path(id) else { return Ok(false) };
+        let found = match path.symlink_metadata() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(named(&path, error)),
+        };
+        if !found.is_file() || Some(found.len()) != file_bytes(size) {
+            return Ok(false);
+        }
+        let folder = self.folder.path().join(QUARANTINE);
+        let target = folder.join(&id.0);
+        let moved = self
+            .before(DiskStep::MakeFolder(&folder))
+            .and_then(|()| create_folder(&folder))
+            .and_then(|()| self.before(DiskStep::Rename(&path, &target)))
+            .and_then(|()| fs::rename(&path, &target));
+        moved.map_err(|error| named(&path, error))?;
+        self.quarantined.fetch_add(1, Ordering::Relaxed);
+        if self.sync != SyncMode::None {
+            // The new name first: a power cut in between may leave both, but not neither.
+            self.sync_folder(&folder)?;
+            self.sync_folder(path.parent().unwrap_or(&path))?;
+            self.sync_folder(self.folder.path())?;
+        }
+        Ok(true)
     }
 
     /// Where a body is; `None` for what is no id, which therefore names no body.

@@ -349,7 +349,7 @@ impl MetaStore for FileMeta {
         Usage {
             used_bytes: Some(bytes(DATABASE_FILE) + bytes(JOURNAL_FILE)),
             free_bytes: fs2::available_space(folder).ok(),
-            corrupt_reads: 0,
+            ..Usage::default()
         }
     }
 

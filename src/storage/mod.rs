@@ -157,6 +157,8 @@ pub struct Usage {
     pub free_bytes: Option<u64>,
     /// Reads since the start that found other bytes than were written.
     pub corrupt_reads: u64,
+    /// Damaged bodies that have been moved out of the way.
+    pub quarantined: u64,
 }
 
 /// What a store is told of a body before it is written; remote stores build their keys from it.

@@ -148,6 +148,19 @@ impl SharedFolder {
         }
     }
 
+    /// [`FileBlobs::quarantine`], in the part that the name belongs to.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn quarantine(&self, name: &BlobId, size: u64) -> Result<bool> {
+        self.part(name).map_or(Ok(false), |(part, id)| part.quarantine(&id, size))
+    }
+
+    /// Bodies in quarantine.
+    pub fn quarantined(&self) -> u64 {
+        self.own.quarantined() + self.lent.as_ref().map_or(0, |lent| lent.quarantined())
+    }
+
     /// The front end's own bodies: all that its records may judge.
     pub fn own(&self) -> &Arc<FileBlobs> {
         &self.own
@@ -210,7 +223,7 @@ impl BlobStore for SharedFolder {
     fn usage(&self) -> Usage {
         let lent = self.lent.as_ref().map_or(0, |lent| lent.usage().corrupt_reads);
         let own = self.own.usage();
-        Usage { corrupt_reads: own.corrupt_reads + lent, ..own }
+        Usage { corrupt_reads: own.corrupt_reads + lent, quarantined: self.quarantined(), ..own }
     }
 
     fn sync(&self) -> Result<()> {

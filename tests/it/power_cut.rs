@@ -36,6 +36,7 @@ enum Step {
     SyncFile(PathBuf),
     SyncFolder(PathBuf),
     Remove(PathBuf),
+    Rename(PathBuf, PathBuf),
     /// A client has been told that its write is done.
     Acknowledged,
     /// Everything so far has been made durable on request.
@@ -60,6 +61,7 @@ fn watch(root: &Path) -> (Arc<DiskFaults>, Steps) {
             DiskStep::SyncFile(path) => Step::SyncFile(short(path)),
             DiskStep::SyncFolder(path) => Step::SyncFolder(short(path)),
             DiskStep::Remove(path) => Step::Remove(short(path)),
+            DiskStep::Rename(path, target) => Step::Rename(short(path), short(target)),
         });
         Ok(())
     });
@@ -115,6 +117,7 @@ fn cut(before: &Path, steps: &[Step], volatile: Volatile, random: &mut Random, t
                 }
             }
             Step::Remove(path) if keep => _ = fs::remove_file(target.join(path)),
+            Step::Rename(path, new) if keep => _ = fs::rename(target.join(path), target.join(new)),
             Step::Write(path, offset, bytes) if !lost.contains(path) => {
                 let torn = !keep && matches!(volatile, Volatile::Some) && random.below(2) == 0;
                 if keep {
@@ -135,6 +138,9 @@ fn durable(step: &Step, later: &[Step]) -> bool {
     let in_folder = |path: &Path| path.parent().map(Path::to_owned);
     match step {
         Step::MakeFolder(path) | Step::Create(path) | Step::Remove(path) => later
+            .iter()
+            .any(|it| matches!(it, Step::SyncFolder(folder) if Some(folder.clone()) == in_folder(path))),
+        Step::Rename(_, path) => later
             .iter()
             .any(|it| matches!(it, Step::SyncFolder(folder) if Some(folder.clone()) == in_folder(path))),
         Step::Write(path, ..) | Step::SetLength(path, _) => {
@@ -346,6 +352,7 @@ fn cut_everywhere(sync: SyncMode) {
     }
 }
 
+/// CR-04, CR-05, DL-01, DL-02, PT-02. That all steps so far are kept is what a kill at that step leaves.
 #[test]
 fn strict_holds_what_it_acknowledged_wherever_the_power_goes() {
     cut_everywhere(SyncMode::Strict);
