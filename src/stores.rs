@@ -170,7 +170,7 @@ impl Stores {
             .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
         let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
         let sweep = Sweep::start(self.meta.clone(), folder.own().clone(), log.clone());
-        sweep.map(Some).map_err(|error| format!("cannot start the sweep: {error}"))
+        sweep.map_err(|error| format!("cannot start the sweep: {error}"))
     }
 
     /// Makes them a service.

@@ -176,6 +176,12 @@ impl FileBlobs {
         Ok(Some(size))
     }
 
+    /// Whether the file of a body is shorter than one of `size` bytes has to be.
+    pub fn is_shorter_than(&self, id: &BlobId, size: u64) -> bool {
+        let length = self.store.path(id).and_then(|path| path.symlink_metadata().ok());
+        length.is_some_and(|found| found.is_file() && Some(found.len()) < file_bytes(size))
+    }
+
     /// Moves a damaged body, which a record says has `size` bytes, out of the way of readers and into
     /// `quarantine`: from then on a read is `Corrupt`, and nothing ever deletes it. A file that has not the
     /// length of such a body stays where it is (`false`), as one does that cannot be read at all: those may be
