@@ -8,6 +8,7 @@ use super::stand_in::sproxyd::{Node, Ring};
 use s3pail::storage::fault::{DiskFaults, DiskStep, Fault, Faulty, Step};
 use s3pail::storage::file_blobs::{BLOCK_BYTES, FileBlobs};
 use s3pail::storage::file_meta::{FileMeta, FileMetaOptions};
+use s3pail::storage::inspect::RecordView;
 use s3pail::storage::journal::JOURNAL_BYTES_MAX;
 use s3pail::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
 use s3pail::storage::remote::Deadlines;
@@ -792,6 +793,41 @@ fn a_torn_journal_ends_at_the_last_whole_entry() {
     }
 }
 
+/// CR-15: wherever a journal ends, what it holds is the entries that are whole.
+#[test]
+fn a_journal_that_ends_anywhere_holds_its_whole_entries() {
+    let temporary = Temporary::new();
+    let meta = temporary.meta(SyncMode::Strict);
+    let lengths = [1, 200, 40];
+    for (number, length) in lengths.iter().enumerate() {
+        put(&meta, format!("{number}").as_bytes(), &body(*length));
+    }
+    let crashed = temporary.copy();
+    let journal = crashed.0.join("meta/s3pail.journal");
+    let whole = fs::read(&journal).unwrap();
+    let ends: Vec<usize> = (1..=lengths.len())
+        .map(|count| lengths[..count].iter().map(|length| 32 + 8 + 1 + length).sum())
+        .collect();
+    let file = fs::OpenOptions::new().write(true).open(&journal).unwrap();
+    for length in (0..=ends[2] + 40).rev() {
+        file.set_len(length as u64).unwrap();
+        let view = RecordView::open(&crashed.0.join("meta")).unwrap();
+        let expected = ends.iter().filter(|end| **end <= length).count();
+        assert_eq!(scan(&view, b""..b"\xff").len(), expected, "{length} bytes");
+        assert_eq!(view.recovered(), expected as u64, "{length} bytes");
+    }
+    // A start does the same, and writes go on.
+    for length in [0, 31, ends[0], ends[1] - 1, ends[1] + 33] {
+        let torn = crashed.copy();
+        fs::write(torn.0.join("meta/s3pail.journal"), &whole[..length]).unwrap();
+        let after = torn.meta(SyncMode::Strict);
+        let expected = ends.iter().filter(|end| **end <= length).count();
+        assert_eq!(scan(&after, b""..b"\xff").len(), expected, "{length} bytes");
+        put(&after, b"9", b"x");
+        assert_eq!(torn.copy().meta(SyncMode::Strict).get(b"9").unwrap(), Some(b"x".to_vec()));
+    }
+}
+
 #[test]
 fn unsynced_entries_of_another_boot_are_ignored() {
     let temporary = Temporary::new();
@@ -984,6 +1020,8 @@ fn a_second_opener_is_refused_by_name() {
     drop((temporary.blobs(SyncMode::Strict), temporary.meta(SyncMode::Strict)));
 }
 
+/// CR-17: no release has written another format, so there is none to be read; a store that says it is of another
+/// version is refused in a sentence that says what to do.
 #[test]
 fn a_newer_or_older_format_is_refused() {
     for (text, opens) in [
@@ -999,7 +1037,16 @@ fn a_newer_or_older_format_is_refused() {
         fs::write(temporary.0.join("meta/format"), text).unwrap();
         assert_eq!(FileBlobs::open(&temporary.0.join("data"), SyncMode::None).is_ok(), opens, "{text:?}");
         let options = FileMetaOptions::new(SyncMode::None);
-        assert_eq!(FileMeta::open(&temporary.0.join("meta"), options).is_ok(), opens, "{text:?}");
+        let opened = FileMeta::open(&temporary.0.join("meta"), options);
+        assert_eq!(opened.is_ok(), opens, "{text:?}");
+        if let (Err(error), "s3pail 1\n") = (opened, text) {
+            let sentence = error.to_string();
+            assert!(
+                sentence.contains("was written by an older s3pail (format 1, this one knows 2)"),
+                "{sentence}"
+            );
+            assert!(sentence.contains("copy the objects with an S3 client"), "{sentence}");
+        }
     }
 }
 
