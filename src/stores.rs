@@ -101,7 +101,11 @@ impl Stores {
             None if !config.stores_body_files() => memory.clone(),
             None => {
                 let lend = config.data_daemon.is_some();
-                let files = SharedFolder::open_watched(&config.data_path, config.sync, lend, faults.clone())
+                let sync = match config.metadata_client {
+                    Some(_) => config.sync.apart_from_records(),
+                    None => config.sync,
+                };
+                let files = SharedFolder::open_watched(&config.data_path, sync, lend, faults.clone())
                     .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
                 folder.insert(Arc::new(files)).clone()
             }

@@ -53,6 +53,15 @@ pub enum SyncMode {
 pub const RELAXED_WINDOW_MS: u64 = 1_000;
 
 impl SyncMode {
+    /// The mode of bodies whose records are in another process: that makes records durable when it wants to,
+    /// and no record may be durable before its body, so what `relaxed` would leave for later is synced now.
+    pub fn apart_from_records(self) -> SyncMode {
+        match self {
+            SyncMode::Relaxed => SyncMode::Strict,
+            other => other,
+        }
+    }
+
     /// The name in configuration, in the start line and in the health answer.
     pub fn as_str(self) -> &'static str {
         match self {

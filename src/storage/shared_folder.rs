@@ -108,7 +108,7 @@ impl SharedFolder {
         let own = Arc::new(FileBlobs::open_watched(data_path, sync, faults.clone())?);
         let folder = data_path.join(LENT_FOLDER);
         let lent = match lend || folder.is_dir() {
-            true => Some(Arc::new(FileBlobs::open_watched(&folder, sync, faults)?)),
+            true => Some(Arc::new(FileBlobs::open_watched(&folder, sync.apart_from_records(), faults)?)),
             false => None,
         };
         Ok(SharedFolder { own, lent, path: data_path.to_path_buf() })
@@ -259,6 +259,8 @@ impl Lender for SharedFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::fault::DiskStep;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn text(folder: &SharedFolder, name: &BlobId) -> Option<String> {
         let mut text = String::new();
@@ -291,6 +293,23 @@ mod tests {
         folder.delete(&own_key).unwrap();
         folder.delete(&lent).unwrap();
         assert_eq!((text(&folder, &own_key), text(&folder, &lent)), (None, None));
+        drop(folder);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    /// The front end that has the record may make it durable at once, and does not ask the daemon before.
+    #[test]
+    fn a_lent_body_is_durable_before_it_is_acknowledged_in_relaxed_too() {
+        let path = std::env::temp_dir().join(format!("s3pail-lent-{}", std::process::id()));
+        let (faults, synced) = (Arc::new(DiskFaults::default()), Arc::new(AtomicUsize::new(0)));
+        let count = synced.clone();
+        faults.watch(move |step| {
+            count.fetch_add(usize::from(matches!(step, DiskStep::SyncFile(_))), Ordering::AcqRel);
+            Ok(())
+        });
+        let folder = SharedFolder::open_watched(&path, SyncMode::Relaxed, true, Some(faults)).unwrap();
+        folder.write_lent(&mut b"lent".as_slice()).unwrap();
+        assert_eq!(synced.load(Ordering::Acquire), 1);
         drop(folder);
         std::fs::remove_dir_all(&path).unwrap();
     }
