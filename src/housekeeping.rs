@@ -17,6 +17,7 @@ use crate::storage::sweep::{Swept, sweep_orphans};
 use crate::storage::{
     Batch, BlobHint, BlobId, BlobStore, MetaStore, Outcome, Result, StorageError, Visit, WriteError,
 };
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -52,30 +53,42 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Starts the sweep of a folder of bodies.
+    /// Starts the sweep of a folder of bodies, if they have been those of the records before. Whether they
+    /// are is decided before anything is served, so that a new pair has no body of a client between its two
+    /// halves. `None` when there is nothing to sweep.
     ///
     /// # Errors
     /// What the system says when no thread can be made.
-    pub fn start(meta: Arc<dyn MetaStore>, blobs: Arc<FileBlobs>, log: Arc<Log>) -> std::io::Result<Sweep> {
+    pub fn start(
+        meta: Arc<dyn MetaStore>,
+        blobs: Arc<FileBlobs>,
+        log: Arc<Log>,
+    ) -> std::io::Result<Option<Sweep>> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let run = move || match pair(meta.as_ref(), &blobs).and_then(|pairing| match pairing {
-            Pairing::Old => sweep(meta.as_ref(), &blobs, &stopped).map(Some),
-            Pairing::New => Ok(None),
-        }) {
-            Ok(Some(Swept { seen, removed })) => {
+        match pair(meta.as_ref(), &blobs) {
+            Ok(Pairing::Old) => {}
+            Ok(Pairing::New) => return Ok(None),
+            Err(error) => {
+                ended_early(&log, &error);
+                return Ok(None);
+            }
+        }
+        let run = move || match sweep(meta.as_ref(), &blobs, &stopped) {
+            Ok(Swept { seen, removed }) => {
                 let fields = [("seen", seen.into()), ("removed", removed.into())];
                 log.write(Level::Info, "swept after an unclean stop", &fields);
             }
-            Ok(None) => {}
-            Err(error) => {
-                let text = error.to_string();
-                log.write(Level::Warn, "the sweep ended early", &[("cause", (&text).into())]);
-            }
+            Err(error) => ended_early(&log, &error),
         };
         let thread = std::thread::Builder::new().name("sweep".to_owned()).spawn(run)?;
-        Ok(Sweep { stop, thread: Some(thread) })
+        Ok(Some(Sweep { stop, thread: Some(thread) }))
     }
+}
+
+fn ended_early(log: &Log, error: &StorageError) {
+    let text = error.to_string();
+    log.write(Level::Warn, "the sweep ended early", &[("cause", (&text).into())]);
 }
 
 impl Sweep {
@@ -125,12 +138,19 @@ fn pair(meta: &dyn MetaStore, blobs: &FileBlobs) -> Result<Pairing> {
             )),
         };
     }
-    let mut foreign = false;
-    blobs.list(&mut |id| foreign |= !blobs.is_of_this_run(&id))?;
+    let (mut foreign, mut left) = (false, Vec::new());
+    blobs.list(&mut |id| match () {
+        () if foreign || blobs.is_of_this_run(&id) => {}
+        () if is_left_by_a_start(blobs, &id) => left.push(id),
+        () => foreign = true,
+    })?;
     if foreign {
         let message = "the folder has bodies that these records never knew; they are left alone";
         return Err(StorageError::Unavailable(message.to_owned()));
     }
+    // A start was killed before its commit; or the folder is that of other records, which have nothing in it,
+    // and will find that it is theirs no more.
+    left.iter().try_for_each(|id| blobs.delete(id))?;
     let hint = BlobHint { bucket: "", key: "", owner: "", length: Some(PAIRED_TEXT.len() as u64) };
     let written = blobs.write(&mut &PAIRED_TEXT[..], &hint).map_err(|error| match error {
         WriteError::Store(error) => error,
@@ -145,6 +165,21 @@ fn pair(meta: &dyn MetaStore, blobs: &FileBlobs) -> Result<Pairing> {
             let message = "the records have become those of another folder of bodies at this moment";
             Err(StorageError::Unavailable(message.to_owned()))
         }
+    }
+}
+
+/// Whether a body is one that a start makes to find the pair, or the beginning of one: nobody's data.
+fn is_left_by_a_start(blobs: &FileBlobs, id: &BlobId) -> bool {
+    let length = PAIRED_TEXT.len() as u64;
+    match blobs.size(id) {
+        Ok(Some(size)) if size == length => {
+            let mut text = Vec::new();
+            let reader = blobs.read(id, 0..length).ok().flatten();
+            reader.is_some_and(|mut reader| reader.read_to_end(&mut text).is_ok()) && text == PAIRED_TEXT
+        }
+        // The beginning of one, or of a body that was never whole.
+        Err(StorageError::Corrupt(_)) => blobs.is_shorter_than(id, length),
+        _ => false,
     }
 }
 
@@ -281,6 +316,38 @@ mod tests {
         let other = FileBlobs::open(&folder.join("other"), SyncMode::None).unwrap();
         assert!(pair(&mine, &other).is_err());
         drop((blobs, other));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A start that is killed between the two halves of a pair leaves a body that no record names.
+    #[test]
+    fn a_start_that_was_killed_does_not_keep_records_and_bodies_apart() {
+        let folder = std::env::temp_dir().join(format!("s3pail-killed-{}", std::process::id()));
+        let hint = BlobHint { bucket: "abc", key: "k", owner: "o", length: None };
+        let earlier = FileBlobs::open(&folder, SyncMode::None).unwrap();
+        let whole = earlier.write(&mut &PAIRED_TEXT[..], &hint).unwrap().id;
+        let half = earlier.write(&mut &PAIRED_TEXT[..], &hint).unwrap().id;
+        let path = folder.join("blobs").join(&half.0[..2]).join(&half.0);
+        drop(earlier);
+        let length = path.metadata().unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
+
+        let meta = MemoryMeta::new(Budget::new(u64::MAX));
+        let blobs = FileBlobs::open(&folder, SyncMode::None).unwrap();
+        assert_eq!(pair(&meta, &blobs).unwrap(), Pairing::New);
+        let mut listed = Vec::new();
+        blobs.list(&mut |id| listed.push(id)).unwrap();
+        assert!(listed.len() == 1 && !listed.contains(&whole) && !listed.contains(&half));
+        drop(blobs);
+        // With a body of somebody in it, it is somebody's.
+        let blobs = FileBlobs::open(&folder, SyncMode::None).unwrap();
+        let other = MemoryMeta::new(Budget::new(u64::MAX));
+        let theirs = blobs.write(&mut b"body".as_slice(), &hint).unwrap().id;
+        drop(blobs);
+        let blobs = FileBlobs::open(&folder, SyncMode::None).unwrap();
+        assert!(pair(&other, &blobs).is_err() && blobs.size(&theirs).unwrap() == Some(4));
+        assert_eq!(pair(&meta, &blobs).unwrap(), Pairing::Old);
+        drop(blobs);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -5,7 +5,7 @@
 //! operations and the operations themselves), [`check`] (whether a store is sound), [`lifecycle`] (what happens to objects by age), [`access_log`],
 //! [`notifications`], [`metrics`], [`statistics`] (and [`redis`], where they go), [`auth`] (signatures and accounts), [`model`] (names
 //! and records), [`storage`] (the two traits that every backend implements), [`http`] (the only
-//! folder that knows sockets), [`crypto`] (server-side encryption), [`damage`] (bit rot, counted), [`daemon`] (a store served to
+//! folder that knows sockets), [`crypto`] (server-side encryption), [`damage`] (bit rot, counted), [`scrub`] (bit rot, looked for), [`daemon`] (a store served to
 //! other processes), [`config`], [`content`] (what is there at the start), [`fixture`] (what tests may ask
 //! for), [`error`], [`codec`].
 //!
@@ -38,6 +38,7 @@ pub mod redact;
 pub mod redis;
 pub mod restores;
 pub mod s3;
+pub mod scrub;
 pub mod server;
 pub mod sharing;
 pub mod signals;

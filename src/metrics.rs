@@ -10,6 +10,7 @@ use crate::http::Traffic;
 use crate::lifecycle::Report;
 use crate::ops::service::Service;
 use crate::ops::table::OPERATIONS;
+use crate::scrub::{self, Finding};
 use crate::storage::Usage;
 use std::collections::HashMap;
 use std::fmt::{Display, Write};
@@ -129,6 +130,16 @@ pub static METRICS: &[Metric] = &[
         |of, to| of.each_store(|name, usage| if let Some(bytes) = usage.free_bytes { to.add(&[name], bytes) })),
     row("s3pail_corrupt_reads_total", Kind::Counter, &[], "Reads of bodies that found other bytes on the disk than were written.",
         |of, to| to.add(&[], of.bodies.corrupt_reads)),
+    row("s3pail_scrub_walks_total", Kind::Counter, &[], "Walks of the scrub that came to their end.",
+        |of, to| to.add(&[], of.metrics.scrub.walks())),
+    row("s3pail_scrub_bodies_total", Kind::Counter, &[], "Bodies that the scrub has read.",
+        |of, to| to.add(&[], of.metrics.scrub.bodies())),
+    row("s3pail_scrub_bytes_total", Kind::Counter, &[], "Bytes that the scrub has read.",
+        |of, to| to.add(&[], of.metrics.scrub.bytes())),
+    row("s3pail_scrub_findings_total", Kind::Counter, &["finding"], "What the scrub found: damaged or missing bodies, and reads that failed.",
+        |of, to| for finding in Finding::ALL { to.add(&[finding.as_str()], of.metrics.scrub.findings(finding)) }),
+    row("s3pail_quarantined_bodies", Kind::Gauge, &[], "Damaged bodies that were moved out of the way and wait for somebody.",
+        |of, to| to.add(&[], of.bodies.quarantined)),
     row("s3pail_deletes_waiting", Kind::Gauge, &[], "Bodies that no object has any more and that wait to be removed.",
         |of, to| to.add(&[], of.deletes.waiting)),
     row("s3pail_deletes_failed_total", Kind::Counter, &[], "Removals of bodies that were given up until the next start.",
@@ -199,6 +210,8 @@ pub struct Metrics {
     lifecycle_actions: [AtomicU64; LIFECYCLE_ACTIONS.len()],
     events_sent: AtomicU64,
     events_failed: AtomicU64,
+    /// What the scrub has read and found.
+    pub scrub: scrub::Counts,
     traffic: Look<Traffic>,
     deletes: Look<Deletes>,
 }
@@ -220,6 +233,7 @@ impl Default for Metrics {
             lifecycle_actions: Default::default(),
             events_sent: AtomicU64::new(0),
             events_failed: AtomicU64::new(0),
+            scrub: scrub::Counts::default(),
             traffic: OnceLock::new(),
             deletes: OnceLock::new(),
         }
@@ -413,6 +427,7 @@ fn bodies(service: &Service) -> Usage {
         used_bytes: sum(all.used_bytes, one.used_bytes),
         free_bytes: sum(all.free_bytes, one.free_bytes),
         corrupt_reads: all.corrupt_reads.saturating_add(one.corrupt_reads),
+        quarantined: all.quarantined.saturating_add(one.quarantined),
     })
 }
 

@@ -15,6 +15,7 @@ use crate::ops::service::Service;
 use crate::ready;
 use crate::realm::Realm;
 use crate::s3::S3;
+use crate::scrub::Scrub;
 use crate::signals::{Asked, Signals};
 use crate::stores::Stores;
 use crate::tls::Certificates;
@@ -42,6 +43,7 @@ pub struct Server {
     service: Arc<Service>,
     addresses: Vec<SocketAddr>,
     sweep: Option<Sweep>,
+    scrub: Option<Scrub>,
     certificates: Option<Arc<Certificates>>,
     daemons: Vec<Daemon>,
 }
@@ -120,12 +122,15 @@ impl Server {
         stores.check_remote_records(&config)?;
         let sweep = stores.sweep_after_crash(&config, &log)?;
         let daemons = daemon::beside_front_end(&config, &stores, &log)?;
+        let folder = stores.folder().cloned();
         let (served, service) = Served::open(stores, config, &log)?;
         let engine = serving::serve(listeners, options, served.handler())
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         service.metrics.watch_traffic(engine.traffic());
+        let scrub = Scrub::start(service.clone(), folder, log)
+            .map_err(|error| format!("cannot start the scrub: {error}"))?;
         let addresses = engine.local_addrs().to_vec();
-        Ok(Server { engine, served, service, addresses, sweep, certificates, daemons })
+        Ok(Server { engine, served, service, addresses, sweep, scrub, certificates, daemons })
     }
 
     /// The addresses it listens on, with the ports that the system chose.
@@ -165,6 +170,7 @@ impl Server {
         let begun = Instant::now();
         let drained = self.engine.stop(grace);
         self.served.stop();
+        drop(self.scrub);
         // Last of those that serve: what is still under way elsewhere may need them.
         for daemon in self.daemons {
             daemon.stop(grace.saturating_sub(begun.elapsed()))?;

@@ -1,9 +1,14 @@
 //! What the process is asked from outside: to stop (SIGTERM, SIGINT, SIGQUIT, and what stands for them
-//! elsewhere), or to read its certificates again (SIGHUP).
+//! elsewhere), or to read its certificates again (SIGHUP). Who asks a second time does not want to wait for
+//! requests under way: the process ends as by `kill -9`, which loses nothing that was acknowledged.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The exit code of a process that was asked to stop once more while it stopped, without the signal's number.
+/// Shells use the same for a process that a signal ended.
+const ENDED_BY_SIGNAL: i32 = 128;
 
 /// What the process was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +57,10 @@ impl Signals {
         let (wake, handler) = std::os::unix::net::UnixStream::pair()?;
         let stop = Arc::<AtomicBool>::default();
         for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-            // In this order: who is woken finds the flag set.
+            // In this order: asked a second time, the process ends at once; who is woken finds the flag set.
             if !(reloads && signal == SIGHUP) {
+                let code = ENDED_BY_SIGNAL + signal;
+                signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())?;
                 signal_hook::flag::register(signal, stop.clone())?;
             }
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
@@ -90,6 +97,7 @@ impl Signals {
         use signal_hook::consts::{SIGINT, SIGTERM};
         let stop = Arc::<AtomicBool>::default();
         for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, stop.clone())?;
             signal_hook::flag::register(signal, stop.clone())?;
         }
         Ok(Signals { stop })

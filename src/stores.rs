@@ -101,7 +101,11 @@ impl Stores {
             None if !config.stores_body_files() => memory.clone(),
             None => {
                 let lend = config.data_daemon.is_some();
-                let files = SharedFolder::open_watched(&config.data_path, config.sync, lend, faults.clone())
+                let sync = match config.metadata_client {
+                    Some(_) => config.sync.apart_from_records(),
+                    None => config.sync,
+                };
+                let files = SharedFolder::open_watched(&config.data_path, sync, lend, faults.clone())
                     .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
                 folder.insert(Arc::new(files)).clone()
             }
@@ -170,7 +174,7 @@ impl Stores {
             .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
         let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
         let sweep = Sweep::start(self.meta.clone(), folder.own().clone(), log.clone());
-        sweep.map(Some).map_err(|error| format!("cannot start the sweep: {error}"))
+        sweep.map_err(|error| format!("cannot start the sweep: {error}"))
     }
 
     /// Makes them a service.

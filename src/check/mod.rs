@@ -9,7 +9,7 @@ use crate::config::{Backend, Config};
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::inspect::RecordView;
 use crate::storage::shared_folder::SharedFolder;
-use crate::storage::{MetaStore, StorageError};
+use crate::storage::{MetaStore, StorageError, SyncMode};
 use progress::Progress;
 use report::{Kind, Report};
 use std::collections::HashSet;
@@ -66,9 +66,9 @@ pub fn check(config: &Config, repair: bool) -> Result<Report, String> {
         true => Some(SharedFolder::open_existing(&config.data_path).map_err(failed)?),
         false => None,
     };
-    let mut report = Report::default();
     let mut view = RecordView::open(&config.metadata_path).map_err(failed)?;
-    report.recovered = view.recovered();
+    let quarantined = blobs.as_ref().map_or(0, SharedFolder::quarantined);
+    let mut report = Report { quarantined, recovered: view.recovered(), ..Report::default() };
     match view.database_is_sound() {
         Ok(true) => {}
         Ok(false) => report.add(Kind::Database, "s3pail.redb", "a page does not match its checksum"),
@@ -84,6 +84,9 @@ pub fn check(config: &Config, repair: bool) -> Result<Report, String> {
         return Ok(report);
     }
     drop(view);
+    if let Some(blobs) = blobs.as_ref().filter(|_| config.sync != SyncMode::None) {
+        blobs.settle_earlier().map_err(failed)?;
+    }
     let meta = FileMeta::open(&config.metadata_path, FileMetaOptions::new(config.sync)).map_err(failed)?;
     if report.recovered > 0 {
         report.say(format!("applied {} journal entries to the database", report.recovered));

@@ -132,7 +132,7 @@ impl<'w, 's> Walk<'w, 's> {
 
     fn state(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
-            keys::CLEAN_STOP => Some(()),
+            keys::CLEAN_STOP | keys::SCRUB => Some(()),
             _ if keys::is_shared_state(key) => Some(()),
             keys::PAIRED_BODY => {
                 self.pairing(std::str::from_utf8(value).ok()?);

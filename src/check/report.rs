@@ -91,6 +91,8 @@ pub struct Report {
     pub reserved: u64,
     /// Bodies that no record names.
     pub orphans: u64,
+    /// Damaged bodies that the scrub has moved out of the way; one that a record names is a finding as well.
+    pub quarantined: u64,
     /// Entries of the journal that the database does not have yet, as after a crash.
     pub recovered: u64,
     /// What is wrong, in the order found; at most [`FINDINGS_LISTED_MAX`].
@@ -131,7 +133,7 @@ impl Report {
     }
 
     /// Names and values of all counts.
-    fn counts(&self) -> [(&'static str, u64); 15] {
+    fn counts(&self) -> [(&'static str, u64); 16] {
         [
             ("buckets", self.buckets),
             ("objects", self.objects),
@@ -145,6 +147,7 @@ impl Report {
             ("deletesWaiting", self.deletes_waiting),
             ("reserved", self.reserved),
             ("orphans", self.orphans),
+            ("quarantined", self.quarantined),
             ("journalEntries", self.recovered),
             ("found", self.found),
             ("repaired", self.repaired),
@@ -190,6 +193,7 @@ impl Report {
             (self.reserved, "bodies that are reserved in other stores"),
             (self.bodies_elsewhere, "bodies in other stores, not looked at"),
             (self.orphans, "orphans"),
+            (self.quarantined, "damaged bodies in quarantine, which nothing deletes but you"),
         ] {
             if count > 0 {
                 text.push_str(&format!("{count} {what}\n"));

@@ -17,6 +17,11 @@ use crate::model::lifecycle::DAY_MS;
 use crate::model::object::{STANDARD, STORAGE_CLASSES};
 use crate::storage::SyncMode;
 
+/// How often a scrub is made when nothing is asked for, in days.
+const SCRUB_DAYS: u64 = 30;
+/// How fast it reads then, in megabytes a second.
+const SCRUB_MEGABYTES: u64 = 4;
+
 /// The most worker threads that are started without being asked for.
 const WORKERS_DEFAULT_MAX: usize = 64;
 /// Worker threads for each core, unless given; the fewest, too. Workers mostly wait for disk and network.
@@ -71,6 +76,8 @@ impl Config {
             part_bytes_min: if raw.switch(Id::MpuTesting)? { 0 } else { PART_BYTES_MIN },
             lifecycle_day_ms: raw.number(Id::LifecycleDaySeconds)?.map_or(DAY_MS, |seconds| seconds * 1_000),
             restore_ms: raw.number(Id::RestoreSeconds)?.unwrap_or(0) * 1_000,
+            scrub_period_ms: raw.number(Id::ScrubDays)?.unwrap_or(SCRUB_DAYS) * DAY_MS,
+            scrub_rate: raw.number(Id::ScrubRate)?.unwrap_or(SCRUB_MEGABYTES) * 1_000_000,
             notification_webhook: webhook(&raw)?,
             notification_destinations: destinations(&raw, &mut notes)?,
             log_level: log_level(&raw)?,

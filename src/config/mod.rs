@@ -179,6 +179,10 @@ pub struct Config {
     pub lifecycle_day_ms: u64,
     /// How long a restore from an archive class takes, in milliseconds.
     pub restore_ms: u64,
+    /// How often all bodies in files are read to find damage, in milliseconds; 0 for never.
+    pub scrub_period_ms: u64,
+    /// How many bytes a second that reads at most.
+    pub scrub_rate: u64,
     /// Where events go whose target is not among the destinations; `None` sends them nowhere.
     pub notification_webhook: Option<String>,
     /// Targets of notifications, by ARN or by the last part of the ARN, with their `http://` URLs.

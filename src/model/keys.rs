@@ -14,6 +14,7 @@
 //! s/lease/<name>                          which front end does what one does for all
 //! s/clean-stop                            the last run ended in order
 //! s/paired-body                           the id of a body that only the folder of these records has
+//! s/scrub                                 how far the scrub has come, or when the last one began
 //! ```
 //!
 //! Bucket names and keys contain no 00, so byte order is key order and a range of a bucket or of a
@@ -29,6 +30,9 @@ pub const CLEAN_STOP: &[u8] = b"s/clean-stop";
 
 /// Names a body that only the folder of bodies that belongs to these records has.
 pub const PAIRED_BODY: &[u8] = b"s/paired-body";
+
+/// How far the scrub has come; see [`crate::scrub`].
+pub const SCRUB: &[u8] = b"s/scrub";
 
 /// The record of a bucket.
 pub fn bucket(name: &BucketName) -> Vec<u8> {

@@ -10,6 +10,7 @@ use crate::http::{Method, Response, ResponseBody};
 use crate::lifecycle;
 use crate::metrics;
 use crate::notifications::EVENTS_POLLED_MAX;
+use crate::scrub;
 use crate::statistics::{SAMPLE_SECONDS, Statistics};
 use crate::storage::{BlobStore, Health};
 use std::net::{IpAddr, SocketAddr};
@@ -96,11 +97,11 @@ pub fn internal(
         // What stands there belongs to the fixture profile, which is off.
         ("/_/test", _) => Ok(json(404, "{}")),
         _ if path.starts_with("/_/test/") => Ok(json(404, "{}")),
-        ("/_/healthcheck" | "/_/notifications" | "/_/logging/deliver" | "/_/lifecycle/run", _)
-            if !allowed =>
-        {
-            Ok(json(403, "[]"))
-        }
+        (
+            "/_/healthcheck" | "/_/notifications" | "/_/logging/deliver" | "/_/lifecycle/run"
+            | "/_/scrub/run",
+            _,
+        ) if !allowed => Ok(json(403, "[]")),
         _ if path.starts_with("/_/healthcheck/") && !allowed => Ok(json(403, "[]")),
         ("/_/healthcheck", _) => Ok(health_answer(service, method, path)),
         _ if path.starts_with("/_/healthcheck/") => Ok(health_answer(service, method, path)),
@@ -110,11 +111,22 @@ pub fn internal(
             None => json(503, "{}"),
         }),
         ("/_/lifecycle/run", Method::Post) => Ok(report(&lifecycle::run_now(service))),
-        ("/_/notifications" | "/_/logging/deliver" | "/_/lifecycle/run", _) => {
+        ("/_/scrub/run", Method::Post) => Ok(scrub_now(service)),
+        ("/_/notifications" | "/_/logging/deliver" | "/_/lifecycle/run" | "/_/scrub/run", _) => {
             Err(Code::MethodNotAllowed.into())
         }
         _ => Err(Code::InvalidURI.into()),
     }
+}
+
+/// Has the scrub walk now, and says how far it had come; 404 where there is none.
+fn scrub_now(service: &Service) -> Response {
+    if !scrub::is_wanted(&service.config) {
+        return json(404, "{}");
+    }
+    service.scrub.wake();
+    let last = scrub::Progress::stored(service).ok().flatten();
+    json(202, &serde_json::to_string(&last.unwrap_or_default()).unwrap_or_default())
 }
 
 /// Whether somebody may see more than whether the server lives (`healthChecks.allowFrom`).

@@ -78,6 +78,8 @@ pub struct Service {
     pub discard: Box<dyn Fn(Piece) + Send + Sync>,
     /// Lets one lifecycle walk run at a time.
     pub lifecycle: crate::lifecycle::Turn,
+    /// Wakes the scrub.
+    pub scrub: crate::scrub::Turn,
     /// The way into the access logs of buckets.
     pub access_log: crate::access_log::AccessLog,
     /// Events that wait for others, or to be polled.
@@ -117,6 +119,7 @@ impl Service {
             keyring: Arc::new(Keyring::in_memory()),
             discard,
             lifecycle: crate::lifecycle::Turn::default(),
+            scrub: crate::scrub::Turn::default(),
             access_log: crate::access_log::AccessLog::default(),
             notifications: crate::notifications::Notifications::default(),
             damage: Arc::default(),

@@ -70,6 +70,19 @@ impl DatabaseFile {
         database.create_tables()?;
         Ok(database)
     }
+
+    /// Makes durable what a run without syncs has written.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sync(&self) -> Result<()> {
+        let file = private_file().write(true).open(&self.path);
+        let synced = file.and_then(|file| {
+            DiskFaults::before(&self.faults, DiskStep::SyncFile(&self.path))?;
+            file.sync_data()
+        });
+        synced.map_err(|error| named(&self.path, error))
+    }
 }
 
 impl Database {

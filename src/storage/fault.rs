@@ -295,6 +295,8 @@ pub enum DiskStep<'p> {
     SyncFolder(&'p Path),
     /// A file is removed.
     Remove(&'p Path),
+    /// A file gets another name.
+    Rename(&'p Path, &'p Path),
 }
 
 /// Sees every step before it is made, and may make it fail.

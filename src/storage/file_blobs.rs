@@ -3,6 +3,8 @@
 //! ```text
 //! localData/blobs/lock, format        see `layout`
 //! localData/blobs/<2 digits>/<id>     a body; the folder is named by the id's first two digits
+//! localData/blobs/unsynced            see `unsynced`
+//! localData/blobs/quarantine/<id>     a damaged body, kept for whoever wants to save what can be saved of it
 //!
 //! file    := block* trailer
 //! block   := 256 KiB of the body (the last one: the rest) | CRC-32C u32
@@ -23,6 +25,7 @@ use super::fault::{DiskFaults, DiskStep};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
 use super::room;
+use super::unsynced::{Earlier, Unsynced};
 use super::{
     BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, Usage,
     WriteError, WrittenBlob,
@@ -47,6 +50,7 @@ pub const INLINE_BYTES_MAX: usize = 16 * 1024;
 pub const UNSYNCED_FILES_MAX: usize = 256;
 
 const FOLDER: &str = "blobs";
+const QUARANTINE: &str = "quarantine";
 /// Folders of bodies: one for each pair of hexadecimal digits.
 const FOLDERS: usize = 256;
 const CHECKSUM_BYTES: usize = 4;
@@ -69,9 +73,8 @@ struct Store {
     folder: Folder,
     ids: IdSource,
     buffers: BufferPool,
-    /// Files that `relaxed` has acknowledged and not synced. They stay open, because an error of the
-    /// write-back is reported to descriptors that were open when it happened.
-    unsynced: Mutex<Vec<(PathBuf, File)>>,
+    /// What has been acknowledged and not synced.
+    waiting: Mutex<Waiting>,
     /// Held during a sync, so that a second one does not return before the first has done its work.
     syncing: Mutex<()>,
     /// Why the store takes no more writes.
@@ -83,10 +86,21 @@ struct Store {
     named_folders: [AtomicBool; FOLDERS],
     /// Reads that found damage.
     corrupt_reads: Arc<AtomicU64>,
+    /// Bodies in quarantine.
+    quarantined: AtomicU64,
+}
+
+struct Waiting {
+    /// In `relaxed`. The files stay open, because an error of the write-back is reported to descriptors that
+    /// were open when it happened.
+    files: Vec<(PathBuf, File)>,
+    /// The same for the next run, and in `none` as well.
+    list: Unsynced,
 }
 
 impl FileBlobs {
-    /// Opens or creates the store in `data_path`.
+    /// Opens or creates the store in `data_path`. What earlier runs left unsynced is durable then, unless
+    /// `sync` is [`SyncMode::None`]: one sync for each body on the list and each folder that has one.
     pub fn open(data_path: &Path, sync: SyncMode) -> Result<FileBlobs> {
         FileBlobs::open_watched(data_path, sync, None)
     }
@@ -100,6 +114,10 @@ impl FileBlobs {
         let folder = Folder::open(&data_path.join(FOLDER))?;
         folder.settle(sync)?;
         let store = Store::new(folder, sync, faults);
+        match sync {
+            SyncMode::None => lock(&store.waiting).list.begin()?,
+            SyncMode::Relaxed | SyncMode::Strict => store.settle_earlier()?,
+        }
         let flusher = match sync {
             SyncMode::Relaxed => Some(start_flusher(Arc::clone(&store))?),
             SyncMode::Strict | SyncMode::None => None,
@@ -138,6 +156,14 @@ impl FileBlobs {
         Ok(FileBlobs { store: Store::new(folder, SyncMode::None, None), flusher: None })
     }
 
+    /// Makes durable what earlier runs left unsynced, in a store that was opened to be looked at.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn settle_earlier(&self) -> Result<()> {
+        self.store.settle_earlier()
+    }
+
     /// The length of a body, as its own file says it; `None` if it is absent.
     ///
     /// # Errors
@@ -149,6 +175,28 @@ impl FileBlobs {
         let reader = reader_of(file, id, 0..0, &self.store.corrupt_reads);
         let size = reader.check_trailer().map_err(|error| read_error(&path, error))?;
         Ok(Some(size))
+    }
+
+    /// Whether the file of a body is shorter than one of `size` bytes has to be.
+    pub fn is_shorter_than(&self, id: &BlobId, size: u64) -> bool {
+        let length = self.store.path(id).and_then(|path| path.symlink_metadata().ok());
+        length.is_some_and(|found| found.is_file() && Some(found.len()) < file_bytes(size))
+    }
+
+    /// Moves a damaged body, which a record says has `size` bytes, out of the way of readers and into
+    /// `quarantine`: from then on a read is `Corrupt`, and nothing ever deletes it. A file that has not the
+    /// length of such a body stays where it is (`false`), as one does that cannot be read at all: those may be
+    /// a failing disk, or half a copy that somebody is putting back.
+    ///
+    /// # Errors
+    /// What the system says; the body is in one of the two places.
+    pub fn quarantine(&self, id: &BlobId, size: u64) -> Result<bool> {
+        self.store.quarantine(id, size)
+    }
+
+    /// Bodies in quarantine.
+    pub fn quarantined(&self) -> u64 {
+        self.store.quarantined.load(Ordering::Relaxed)
     }
 
     /// Whether the body was written since the store was opened. The sweep must leave such bodies
@@ -170,7 +218,7 @@ impl BlobStore for FileBlobs {
         let id = store.ids.next();
         let (file, unfinished) = store.create(&id)?;
         let size = store.write_blocks(body, &file, &unfinished.path, &id, &mut buffer, first)?;
-        store.settle(&unfinished.path, file)?;
+        store.settle(&id, &unfinished.path, file)?;
         unfinished.finish();
         Ok(WrittenBlob { id, size })
     }
@@ -192,24 +240,7 @@ impl BlobStore for FileBlobs {
     }
 
     fn list(&self, visit: &mut dyn FnMut(BlobId)) -> Result<()> {
-        for digits in 0..=u8::MAX {
-            let path = self.store.folder.path().join(format!("{digits:02x}"));
-            let entries = match fs::read_dir(&path) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(named(&path, error)),
-            };
-            for entry in entries {
-                let name = entry.map_err(|error| named(&path, error))?.file_name();
-                // Whatever else lies in the folder is not ours to name, let alone to remove.
-                if let Some(name) =
-                    name.to_str().filter(|name| is_id(name) && name.starts_with(folder_of(name)))
-                {
-                    visit(BlobId(name.to_string()));
-                }
-            }
-        }
-        Ok(())
+        (0..=u8::MAX).try_for_each(|digits| self.store.list_folder(digits, visit))
     }
 
     fn inline_max(&self) -> usize {
@@ -235,6 +266,7 @@ impl BlobStore for FileBlobs {
             used_bytes: None,
             free_bytes: fs2::available_space(self.store.folder.path()).ok(),
             corrupt_reads: self.store.corrupt_reads.load(Ordering::Relaxed),
+            quarantined: self.quarantined(),
         }
     }
 
@@ -283,6 +315,12 @@ fn read_error(path: &Path, error: io::Error) -> StorageError {
     }
 }
 
+/// How many bodies are in a folder that may be absent.
+fn files_in(folder: &Path) -> u64 {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_str().is_some_and(is_id)).count() as u64
+}
+
 /// The folder that an id belongs to: its first two digits.
 fn folder_of(id: &str) -> &str {
     &id[..2]
@@ -313,15 +351,18 @@ impl Drop for Unfinished {
 
 impl Store {
     fn new(folder: Folder, sync: SyncMode, faults: Option<Arc<DiskFaults>>) -> Arc<Store> {
+        let list = Unsynced::of(folder.path(), faults.clone());
+        let quarantined = AtomicU64::new(files_in(&folder.path().join(QUARANTINE)));
         Arc::new(Store {
             sync,
             folder,
             ids: IdSource::new(),
             buffers: BufferPool::new(BUFFER_BYTES),
-            unsynced: Mutex::default(),
+            waiting: Mutex::new(Waiting { files: Vec::new(), list }),
             syncing: Mutex::default(),
             stopped: OnceLock::new(),
             corrupt_reads: Arc::default(),
+            quarantined,
             faults,
             named_folders: [const { AtomicBool::new(false) }; FOLDERS],
         })
@@ -371,9 +412,43 @@ impl Store {
         };
         match private_file().read(true).open(&path) {
             Ok(file) => Ok(Some((path, file))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !self.folder.path().join(QUARANTINE).join(&id.0).exists() {
+                    return Ok(None);
+                }
+                self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+                Err(StorageError::Corrupt(format!("body {} is in quarantine", id.0)))
+            }
             Err(error) => Err(named(&path, error)),
         }
+    }
+
+    fn quarantine(&self, id: &BlobId, size: u64) -> Result<bool> {
+        let Some(path) = self.path(id) else { return Ok(false) };
+        let found = match path.symlink_metadata() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(named(&path, error)),
+        };
+        if !found.is_file() || Some(found.len()) != file_bytes(size) {
+            return Ok(false);
+        }
+        let folder = self.folder.path().join(QUARANTINE);
+        let target = folder.join(&id.0);
+        let moved = self
+            .before(DiskStep::MakeFolder(&folder))
+            .and_then(|()| create_folder(&folder))
+            .and_then(|()| self.before(DiskStep::Rename(&path, &target)))
+            .and_then(|()| fs::rename(&path, &target));
+        moved.map_err(|error| named(&path, error))?;
+        self.quarantined.fetch_add(1, Ordering::Relaxed);
+        if self.sync != SyncMode::None {
+            // The new name first: a power cut in between may leave both, but not neither.
+            self.sync_folder(&folder)?;
+            self.sync_folder(path.parent().unwrap_or(&path))?;
+            self.sync_folder(self.folder.path())?;
+        }
+        Ok(true)
     }
 
     /// Where a body is; `None` for what is no id, which therefore names no body.
@@ -413,18 +488,19 @@ impl Store {
     }
 
     /// Makes a written file as durable as the mode promises before the body is acknowledged.
-    fn settle(&self, path: &Path, file: File) -> Result<()> {
+    fn settle(&self, id: &BlobId, path: &Path, file: File) -> Result<()> {
         match self.sync {
-            SyncMode::None => Ok(()),
+            SyncMode::None => lock(&self.waiting).list.add(id),
             SyncMode::Strict => {
                 self.sync_file(path, &file)?;
                 self.sync_names(path.parent().unwrap_or(path))
             }
             SyncMode::Relaxed => {
                 let waiting = {
-                    let mut unsynced = lock(&self.unsynced);
-                    unsynced.push((path.to_path_buf(), file));
-                    unsynced.len()
+                    let mut waiting = lock(&self.waiting);
+                    waiting.list.add(id)?;
+                    waiting.files.push((path.to_path_buf(), file));
+                    waiting.files.len()
                 };
                 if waiting >= UNSYNCED_FILES_MAX { self.sync() } else { Ok(()) }
             }
@@ -436,12 +512,70 @@ impl Store {
         if let Some(why) = self.stopped.get() {
             return Err(StorageError::ReadOnly(why.clone()));
         }
-        let files = std::mem::take(&mut *lock(&self.unsynced));
+        let files = std::mem::take(&mut lock(&self.waiting).files);
+        if files.is_empty() {
+            return Ok(());
+        }
         self.sync_files(&files).map_err(|error| {
             // The bodies have been acknowledged and may be lost; a second try would not tell.
             let why = self.stopped.get_or_init(|| format!("a sync failed: {error}"));
             StorageError::ReadOnly(why.clone())
-        })
+        })?;
+        let Waiting { files, list } = &mut *lock(&self.waiting);
+        // If it cannot be shortened, the next start syncs some files once more.
+        let _ = list.keep(files.iter().filter_map(|(path, _)| path.file_name()?.to_str()));
+        Ok(())
+    }
+
+    /// Makes durable what earlier runs left unsynced: their records may be made durable next.
+    fn settle_earlier(&self) -> Result<()> {
+        let list = Unsynced::of(self.folder.path(), self.faults.clone());
+        match list.earlier()? {
+            Earlier::Nothing => return Ok(()),
+            Earlier::Listed(ids) => self.sync_bodies(&ids)?,
+            Earlier::Any => {
+                for digits in 0..=u8::MAX {
+                    let mut ids = Vec::new();
+                    self.list_folder(digits, &mut |id| ids.push(id))?;
+                    self.sync_bodies(&ids)?;
+                }
+            }
+        }
+        self.folder.settle_again()?;
+        list.remove()
+    }
+
+    /// Syncs bodies that an earlier run wrote, as far as they have not been deleted since.
+    fn sync_bodies(&self, ids: &[BlobId]) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for path in ids.iter().filter_map(|id| self.path(id)) {
+            match private_file().write(true).open(&path) {
+                Ok(file) => self.sync_file(&path, &file)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(named(&path, error)),
+            }
+            folders.extend(path.parent().map(Path::to_path_buf));
+        }
+        folders.iter().try_for_each(|folder| self.sync_names(folder))
+    }
+
+    /// Visits the bodies of one of the 256 folders.
+    fn list_folder(&self, digits: u8, visit: &mut dyn FnMut(BlobId)) -> Result<()> {
+        let path = self.folder.path().join(format!("{digits:02x}"));
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(named(&path, error)),
+        };
+        for entry in entries {
+            let name = entry.map_err(|error| named(&path, error))?.file_name();
+            // Whatever else lies in the folder is not ours to name, let alone to remove.
+            if let Some(name) = name.to_str().filter(|name| is_id(name) && name.starts_with(folder_of(name)))
+            {
+                visit(BlobId(name.to_string()));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the whole body, whose first `filled` bytes are in the buffer, and returns its size.

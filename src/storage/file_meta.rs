@@ -5,6 +5,7 @@
 //! localMetadata/s3pail.redb       the records, as they were at the last checkpoint; see `database`
 //! localMetadata/s3pail.journal    what was committed since; see `journal`
 //! localMetadata/s3pail.journal2   what was committed since the last checkpoint began; see `journals`
+//! localMetadata/unsynced          see `unsynced`
 //! ```
 //!
 //! A commit is evaluated, appended to the journal (and synced, in `strict`), and then added to the
@@ -37,6 +38,7 @@ use super::journals::{FIRST_FILE, Journals, SECOND_FILE};
 use super::layout::Folder;
 use super::recent::{Changes, Layers};
 use super::room::Reserve;
+use super::unsynced::{Earlier, Unsynced};
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
     Usage, Visit, check_batch,
@@ -73,7 +75,8 @@ pub struct FileMetaOptions {
     pub sync: SyncMode,
     /// The bound of the page cache in bytes.
     pub cache_bytes: usize,
-    /// The store whose bodies the records name. Outside of `strict` it is synced before the records
+    /// The store whose bodies the records name; that it is open says that what earlier runs left unsynced in
+    /// it is durable. Outside of `strict` it is synced before the records
     /// become durable, so that no record ever is durable before its body.
     pub blobs: Option<Arc<dyn BlobStore>>,
     /// Failures to simulate, for tests.
@@ -214,11 +217,22 @@ impl FileMeta {
         let current = Arc::new(AtomicU64::new(0));
         let synced = sync != SyncMode::None;
         let reserve = Reserve::open(folder.path(), faults.clone());
+        let mut unsynced = Unsynced::of(folder.path(), faults.clone());
+        if !synced {
+            unsynced.begin()?;
+        }
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
         let database = database_file.open()?;
         let (database, recent) = recover(database, &database_file, &mut journals)?;
         let durable = database.sequence()?;
         folder.settle(sync)?;
+        if synced && unsynced.earlier()? != Earlier::Nothing {
+            // The bodies are durable since their store was opened. A commit that was synced on top of
+            // records that are not would be lost with them.
+            database_file.sync()?;
+            folder.settle_again()?;
+            unsynced.remove()?;
+        }
         let store = Arc::new(Store {
             state: RwLock::new(State { recent, database: Arc::new(database) }),
             queue: Mutex::default(),
@@ -349,7 +363,7 @@ impl MetaStore for FileMeta {
         Usage {
             used_bytes: Some(bytes(DATABASE_FILE) + bytes(FIRST_FILE) + bytes(SECOND_FILE)),
             free_bytes: fs2::available_space(folder).ok(),
-            corrupt_reads: 0,
+            ..Usage::default()
         }
     }
 

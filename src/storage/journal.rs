@@ -64,6 +64,8 @@ pub struct Journal {
     run: u32,
     /// The run of the entries that were replayed.
     replayed_run: Option<u32>,
+    /// Whether one of them was not synced when it was written.
+    replayed_unsynced: bool,
     synced: bool,
     faults: Option<Arc<DiskFaults>>,
 }
@@ -131,7 +133,18 @@ impl Journal {
         let extended = file.metadata().map_err(|error| named(path, error))?.len();
         let run = u32::from_le_bytes(random());
         let path = path.to_path_buf();
-        Ok(Journal { path, file, end: 0, extended, sequence: 0, run, replayed_run: None, synced, faults })
+        Ok(Journal {
+            path,
+            file,
+            end: 0,
+            extended,
+            sequence: 0,
+            run,
+            replayed_run: None,
+            replayed_unsynced: false,
+            synced,
+            faults,
+        })
     }
 
     /// Opens the file to [`Journal::replay`] it, and changes nothing. `None` if there is no file.
@@ -151,6 +164,7 @@ impl Journal {
             sequence: 0,
             run: 0,
             replayed_run: None,
+            replayed_unsynced: false,
             synced: false,
             faults: None,
         };
@@ -170,6 +184,7 @@ impl Journal {
         let mut reader = BufReader::new(&self.file);
         let mut run = None;
         let mut applied = 0;
+        let mut unsynced = false;
         loop {
             let found = next_entry(&mut reader, self.extended - self.end);
             let Some((head, payload)) = found.map_err(|error| named(&self.path, error))? else {
@@ -190,10 +205,12 @@ impl Journal {
                 self.sequence = head.sequence;
                 applied += 1;
             }
+            unsynced |= head.boot != 0;
             run = Some((head.run, head.sequence));
             self.end += (HEADER_BYTES + payload.len()) as u64;
         }
         self.replayed_run = run.map(|(run, _)| run);
+        self.replayed_unsynced = unsynced;
         Ok(applied)
     }
 
@@ -268,8 +285,35 @@ impl Journal {
 
     /// Goes on behind the entries that were replayed, as the same run, when the database has no room to take
     /// them in. They are read again, with what follows, at the next start.
-    pub fn resume(&mut self) {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn resume(&mut self) -> Result<()> {
         self.run = self.replayed_run.unwrap_or(self.run);
+        if self.synced && self.replayed_unsynced {
+            return self.seal_again().map_err(|error| named(&self.path, error));
+        }
+        Ok(())
+    }
+
+    /// Makes the entries that were replayed durable. What is synced behind an entry of another boot would
+    /// be ignored with it. Each keeps its payload and its place; only the header is written.
+    fn seal_again(&mut self) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.end {
+            self.file.seek(SeekFrom::Start(at))?;
+            let Some((head, payload)) = next_entry(&mut &self.file, self.end - at)? else { break };
+            let mut entry = Entry::default();
+            entry.clear();
+            entry.bytes.extend(payload);
+            entry.seal(&Head { boot: 0, ..head });
+            let header = &entry.bytes[..HEADER_BYTES];
+            DiskFaults::before_in_place(&self.faults, DiskStep::Write(&self.path, at, header))?;
+            write_at(&self.file, header, at)?;
+            at += entry.bytes.len() as u64;
+        }
+        DiskFaults::before(&self.faults, DiskStep::SyncFile(&self.path))?;
+        self.file.sync_data()
     }
 
     /// Starts again at the first byte, after the database has become durable with

@@ -97,14 +97,14 @@ impl Journals {
     /// Goes on behind the entries that were replayed, when the database has no room to take them in.
     ///
     /// # Errors
-    /// The name of the second file could not be made durable.
+    /// As [`Journal::resume`], or when the name of the second file cannot be made durable.
     pub fn resume(&mut self) -> Result<()> {
-        if let Some(idle) = &self.idle {
+        if let Some(idle) = &mut self.idle {
             self.idle_needed = if idle.is_empty() { 0 } else { idle.sequence() };
+            idle.resume()?;
             self.name_second()?;
         }
-        self.active.resume();
-        Ok(())
+        self.active.resume()
     }
 
     /// Appends an entry, as [`Journal::append`].

@@ -88,12 +88,7 @@ impl Folder {
             return Ok(());
         }
         if sync != SyncMode::None {
-            sync_folder(&self.path).map_err(|error| named(&self.path, error))?;
-            // The folders above may belong to somebody who does not let us open them; then their
-            // names are theirs to make durable.
-            for above in self.path.ancestors().skip(1).take(FOLDERS_ABOVE_SYNCED) {
-                let _ = sync_folder(if above.as_os_str().is_empty() { Path::new(".") } else { above });
-            }
+            self.sync_names()?;
         }
         let path = self.path.join(FORMAT_FILE);
         write_format(&path, sync != SyncMode::None).map_err(|error| named(&path, error))?;
@@ -101,6 +96,24 @@ impl Folder {
             SyncMode::None => Ok(()),
             _ => sync_folder(&self.path).map_err(|error| named(&self.path, error)),
         }
+    }
+
+    /// Makes durable what [`Folder::settle`] does, for a folder that was made in [`SyncMode::None`].
+    pub(super) fn settle_again(&self) -> Result<()> {
+        let path = self.path.join(FORMAT_FILE);
+        let format = private_file().write(true).open(&path).and_then(|file| file.sync_all());
+        format.map_err(|error| named(&path, error))?;
+        self.sync_names()
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        sync_folder(&self.path).map_err(|error| named(&self.path, error))?;
+        // The folders above may belong to somebody who does not let us open them; then their names are
+        // theirs to make durable.
+        for above in self.path.ancestors().skip(1).take(FOLDERS_ABOVE_SYNCED) {
+            let _ = sync_folder(if above.as_os_str().is_empty() { Path::new(".") } else { above });
+        }
+        Ok(())
     }
 
     /// Where it is.

@@ -37,6 +37,7 @@ pub mod s3_upstream;
 pub mod shared_folder;
 pub mod sproxyd;
 pub mod sweep;
+pub mod unsynced;
 
 /// How much a write promises when it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,15 @@ pub enum SyncMode {
 pub const RELAXED_WINDOW_MS: u64 = 1_000;
 
 impl SyncMode {
+    /// The mode of bodies whose records are in another process: that makes records durable when it wants to,
+    /// and no record may be durable before its body, so what `relaxed` would leave for later is synced now.
+    pub fn apart_from_records(self) -> SyncMode {
+        match self {
+            SyncMode::Relaxed => SyncMode::Strict,
+            other => other,
+        }
+    }
+
     /// The name in configuration, in the start line and in the health answer.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,6 +167,8 @@ pub struct Usage {
     pub free_bytes: Option<u64>,
     /// Reads since the start that found other bytes than were written.
     pub corrupt_reads: u64,
+    /// Damaged bodies that have been moved out of the way.
+    pub quarantined: u64,
 }
 
 /// What a store is told of a body before it is written; remote stores build their keys from it.

@@ -108,7 +108,7 @@ impl SharedFolder {
         let own = Arc::new(FileBlobs::open_watched(data_path, sync, faults.clone())?);
         let folder = data_path.join(LENT_FOLDER);
         let lent = match lend || folder.is_dir() {
-            true => Some(Arc::new(FileBlobs::open_watched(&folder, sync, faults)?)),
+            true => Some(Arc::new(FileBlobs::open_watched(&folder, sync.apart_from_records(), faults)?)),
             false => None,
         };
         Ok(SharedFolder { own, lent, path: data_path.to_path_buf() })
@@ -128,6 +128,15 @@ impl SharedFolder {
         Ok(SharedFolder { own, lent, path: data_path.to_path_buf() })
     }
 
+    /// Makes durable what earlier runs left unsynced, in a folder that was opened to be looked at.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn settle_earlier(&self) -> Result<()> {
+        let lent = self.lent.as_ref().map_or(Ok(()), |lent| lent.settle_earlier());
+        self.own.settle_earlier().and(lent)
+    }
+
     /// The length of a body, as its own file says it; `None` if it is absent.
     ///
     /// # Errors
@@ -137,6 +146,19 @@ impl SharedFolder {
             Some((part, id)) => part.size(&id),
             None => Ok(None),
         }
+    }
+
+    /// [`FileBlobs::quarantine`], in the part that the name belongs to.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn quarantine(&self, name: &BlobId, size: u64) -> Result<bool> {
+        self.part(name).map_or(Ok(false), |(part, id)| part.quarantine(&id, size))
+    }
+
+    /// Bodies in quarantine.
+    pub fn quarantined(&self) -> u64 {
+        self.own.quarantined() + self.lent.as_ref().map_or(0, |lent| lent.quarantined())
     }
 
     /// The front end's own bodies: all that its records may judge.
@@ -201,7 +223,7 @@ impl BlobStore for SharedFolder {
     fn usage(&self) -> Usage {
         let lent = self.lent.as_ref().map_or(0, |lent| lent.usage().corrupt_reads);
         let own = self.own.usage();
-        Usage { corrupt_reads: own.corrupt_reads + lent, ..own }
+        Usage { corrupt_reads: own.corrupt_reads + lent, quarantined: self.quarantined(), ..own }
     }
 
     fn sync(&self) -> Result<()> {
@@ -237,6 +259,8 @@ impl Lender for SharedFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::fault::DiskStep;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn text(folder: &SharedFolder, name: &BlobId) -> Option<String> {
         let mut text = String::new();
@@ -269,6 +293,23 @@ mod tests {
         folder.delete(&own_key).unwrap();
         folder.delete(&lent).unwrap();
         assert_eq!((text(&folder, &own_key), text(&folder, &lent)), (None, None));
+        drop(folder);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    /// The front end that has the record may make it durable at once, and does not ask the daemon before.
+    #[test]
+    fn a_lent_body_is_durable_before_it_is_acknowledged_in_relaxed_too() {
+        let path = std::env::temp_dir().join(format!("s3pail-lent-{}", std::process::id()));
+        let (faults, synced) = (Arc::new(DiskFaults::default()), Arc::new(AtomicUsize::new(0)));
+        let count = synced.clone();
+        faults.watch(move |step| {
+            count.fetch_add(usize::from(matches!(step, DiskStep::SyncFile(_))), Ordering::AcqRel);
+            Ok(())
+        });
+        let folder = SharedFolder::open_watched(&path, SyncMode::Relaxed, true, Some(faults)).unwrap();
+        folder.write_lent(&mut b"lent".as_slice()).unwrap();
+        assert_eq!(synced.load(Ordering::Acquire), 1);
         drop(folder);
         std::fs::remove_dir_all(&path).unwrap();
     }

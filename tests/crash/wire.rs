@@ -43,12 +43,20 @@ impl Reply {
 pub struct Connection {
     address: SocketAddr,
     stream: Option<BufReader<TcpStream>>,
+    /// Whether a server may say that it failed: its disk is about to go.
+    may_fail: bool,
 }
 
 impl Connection {
     /// Nothing is connected yet.
     pub fn new(address: SocketAddr) -> Connection {
-        Connection { address, stream: None }
+        Connection { address, stream: None, may_fail: false }
+    }
+
+    /// The same with a server whose disk may be gone, or that is about to end: an answer that says so is as good
+    /// as none.
+    pub fn that_may_fail(address: SocketAddr) -> Connection {
+        Connection { may_fail: true, ..Connection::new(address) }
     }
 
     /// Sends a request. `None` if no whole answer came.
@@ -63,7 +71,7 @@ impl Connection {
         if sent.is_err() {
             self.stream = None;
         }
-        sent.ok()
+        sent.ok().filter(|reply| !self.may_fail || reply.status < 500)
     }
 
     fn try_send(
@@ -90,6 +98,15 @@ impl Connection {
         Ok(reply)
     }
 
+    /// Sends the head of a PUT and half of its body.
+    pub fn half_a_put(&self, target: &str, body: &[u8]) -> HalfSent {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(ANSWER_DEADLINE)).unwrap();
+        stream.write_all(&self.head("PUT", target, &[], body)).unwrap();
+        stream.write_all(&body[..body.len() / 2]).unwrap();
+        HalfSent(stream)
+    }
+
     fn head(&self, method: &str, target: &str, fields: &[(&str, String)], body: &[u8]) -> Vec<u8> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut headers = Headers::new();
@@ -103,6 +120,18 @@ impl Connection {
         let mut text = format!("{method} {target} HTTP/1.1\r\ncontent-length: {}\r\n", body.len());
         headers.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
         (text + "\r\n").into_bytes()
+    }
+}
+
+/// A request of which half of the body has been sent.
+pub struct HalfSent(TcpStream);
+
+impl HalfSent {
+    /// Sends the other half. The status, if an answer came.
+    pub fn finish(mut self, body: &[u8]) -> Option<u16> {
+        // Refused early, the server may have closed the connection.
+        let _ = self.0.write_all(&body[body.len() / 2..]);
+        read_reply(&mut BufReader::new(self.0), false).ok().map(|reply| reply.status)
     }
 }
 

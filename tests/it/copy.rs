@@ -1,9 +1,10 @@
 //! CopyObject and UploadPartCopy with everything that they can be told, deletions with conditions, and
 //! attributes of every kind of object.
 
-use crate::harness::{Reply, TestServer, for_each_backend};
+use crate::harness::{Folder, Reply, TestServer, file_config, for_each_backend, wait_until};
 use s3pail::codec::digest::md5;
 use s3pail::codec::{base64, time};
+use s3pail::config::Config;
 
 fn enable_versioning(server: &TestServer, bucket: &str) {
     let body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
@@ -296,4 +297,61 @@ fn a_condition_that_misses_its_object_names_the_key() {
         let reply = server.send("PUT", "/from/k", &[("if-match", "\"x\"")], b"");
         assert_eq!(reply.expect_error(404, "NoSuchKey").element("Key").as_deref(), Some("k"));
     });
+}
+
+/// DL-06: a copy onto itself keeps its bytes, whatever their size and however they came, also when what it left
+/// over has been removed and after a start.
+#[test]
+fn a_copy_onto_itself_keeps_its_bytes() {
+    let folder = Folder::new();
+    let config = Config { part_bytes_min: 0, ..file_config(&folder) };
+    let server = TestServer::start("file", config, Some(folder));
+    server.bucket("from");
+    let block = s3pail::storage::file_blobs::BLOCK_BYTES;
+    let inline = s3pail::storage::file_blobs::INLINE_BYTES_MAX;
+    let sizes = [0, 1, inline - 1, inline, inline + 1, block - 1, block, block + 1];
+    let body = |size: usize| (0..size).map(|at| (at / 7) as u8).collect::<Vec<u8>>();
+    for size in sizes {
+        server.put(&format!("/from/{size}"), &body(size)).expect(200);
+    }
+    let id = server.post("/from/parts?uploads", b"").expect(200).element("UploadId").unwrap();
+    let mut list = String::new();
+    for number in 1..=2_usize {
+        let target = format!("/from/parts?partNumber={number}&uploadId={id}");
+        let etag = server.put(&target, &body(20_000 * number)).expect(200).header("etag").unwrap().to_owned();
+        list += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+    }
+    let list = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
+    server.post(&format!("/from/parts?uploadId={id}"), list.as_bytes()).expect(200);
+    for round in 0..2 {
+        for key in sizes.iter().map(usize::to_string).chain(["parts".to_owned()]) {
+            let (path, meta) = (format!("/from/{key}"), round.to_string());
+            let fields = [
+                ("x-amz-copy-source", path.as_str()),
+                ("x-amz-metadata-directive", "REPLACE"),
+                ("x-amz-meta-round", meta.as_str()),
+            ];
+            server.send("PUT", &path, &fields, b"").expect(200);
+        }
+    }
+    wait_until("what was left over is gone", || {
+        let mut left = 0;
+        let range = s3pail::model::keys::all_garbage();
+        server
+            .service()
+            .meta
+            .scan(range.start.as_slice()..range.end.as_slice(), &mut |_, _| {
+                left += 1;
+                s3pail::storage::Visit::Next
+            })
+            .unwrap();
+        left == 0
+    });
+    let server = server.restart();
+    for size in sizes {
+        let reply = server.get(&format!("/from/{size}")).expect(200);
+        assert_eq!(reply.header("x-amz-meta-round"), Some("1"));
+        assert!(reply.body == body(size), "{size}");
+    }
+    assert!(server.get("/from/parts").expect(200).body == [body(20_000), body(40_000)].concat());
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 static OLD: [u8; 40_000] = [1; 40_000];
 static NEW: [u8; 50_000] = [2; 50_000];
 
@@ -145,9 +146,16 @@ fn fail_everywhere(errno: i32) {
     }
 }
 
+/// CR-06, CR-10, DL-12, PT-03: each step by itself, among them each sync; who tries again succeeds.
 #[test]
 fn an_io_error_at_any_step_of_a_write_is_answered_cleanly() {
     fail_everywhere(EIO);
+}
+
+/// CR-08: the same where the file system has become read-only.
+#[test]
+fn a_read_only_file_system_at_any_step_of_a_write_is_answered_cleanly() {
+    fail_everywhere(EROFS);
 }
 
 #[test]
@@ -164,6 +172,7 @@ impl Drop for Mounted {
     }
 }
 
+/// CR-07, DL-09
 #[test]
 fn a_really_full_disk_refuses_writes_keeps_reading_and_deletes() {
     let mounted = Mounted(Folder::new());

@@ -246,6 +246,32 @@ fn everything_follows_the_clock() {
     assert!(server.now() >= began);
 }
 
+/// CR-16: versions stay in the order in which they were written, and their times never go back, when the clock
+/// jumps by an hour or a year under them.
+#[test]
+fn a_clock_that_jumps_leaves_versions_in_order() {
+    const HOUR: i64 = 3_600_000;
+    let server = TestServer::start().with_buckets(["box"]);
+    let client = client(&server);
+    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    client.put("/box?versioning", enabled).expect(200);
+    let (began, year) = (now() as i64, 365 * 24 * HOUR);
+    let mut written = Vec::new();
+    let jumps = [0, HOUR, -HOUR, year, -year, 0, 1];
+    for (number, jump) in jumps.iter().enumerate() {
+        call(&server, "POST", "/_/test/clock", &json!({ "set": began + jump }));
+        let body = number.to_string();
+        written.insert(0, client.put("/box/k", body.as_bytes()).expect(200).version());
+        client.put(&format!("/box/other{number}"), b"x").expect(200);
+        assert_eq!(client.get("/box/k").expect(200).text(), body);
+    }
+    let listed = client.get("/box?versions&prefix=k").expect(200);
+    assert_eq!(listed.elements("VersionId"), written);
+    let times = listed.elements("LastModified");
+    assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
+    assert_eq!(client.get("/box").expect(200).elements("Key").len(), 1 + jumps.len());
+}
+
 #[test]
 fn lifecycle_runs_when_it_is_told_to() {
     let document = r#"{ "buckets": [{ "name": "box", "lifecycle": [

@@ -46,6 +46,7 @@ fn smoke(name: &str) {
     assert!(found.runs > 1 && found.pool.len() > 1, "{name} learned nothing: {} runs", found.runs);
 }
 
+/// PT-12, target by target.
 #[test]
 fn every_target_has_a_test() {
     let names: Vec<&str> = targets::TARGETS.iter().map(|target| target.name).collect();

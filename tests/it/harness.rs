@@ -185,8 +185,13 @@ impl TestServer {
 
     /// A server on files whose every step `faults` sees.
     pub fn watched(config: Config, folder: Folder, faults: &Arc<DiskFaults>) -> TestServer {
-        let listeners = vec![TcpListener::bind(config.listen[0]).unwrap()];
         let stores = Stores::open_watched(&config, Some(faults.clone())).unwrap();
+        TestServer::on_stores(config, folder, stores)
+    }
+
+    /// A server on stores of files that are open.
+    pub fn on_stores(config: Config, folder: Folder, stores: Stores) -> TestServer {
+        let listeners = vec![TcpListener::bind(config.listen[0]).unwrap()];
         let server = Server::start_on(config, stores, listeners, Arc::new(Log::off())).unwrap();
         let client = Client::new(server.addresses()[0], Some(("accessKey1", "verySecretKey1")));
         TestServer { server: Some(server), client, folder: Some(folder), companions: vec![], backend: "file" }

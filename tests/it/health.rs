@@ -50,8 +50,8 @@ fn who_is_not_on_the_list_is_refused_before_anything_else() {
         let server = open_to(networks);
         // A signature opens no more than its lack.
         for client in [&*server, &server.anonymous()] {
-            for route in ROUTES.iter().chain(&["/_/notifications", "/_/logging/deliver", "/_/lifecycle/run"])
-            {
+            let more = ["/_/notifications", "/_/logging/deliver", "/_/lifecycle/run", "/_/scrub/run"];
+            for route in ROUTES.iter().chain(&more) {
                 for method in ["GET", "POST", "PUT", "DELETE"] {
                     let reply = client.send(method, route, &[], b"");
                     let refused = reply.status == 403 && reply.text() == "[]";

@@ -51,6 +51,7 @@ mod races; // writes at the same moment
 mod random_model; // random histories against a model
 mod readme; // what the README claims
 mod s3_upstream; // another S3 store as a location
+mod scrub; // damage that is found before somebody needs the body
 mod signature; // who is let in
 mod smuggling; // requests that two servers could read differently
 mod sproxyd; // a RING as a location, and its failures

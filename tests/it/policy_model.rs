@@ -270,6 +270,7 @@ fn second_opinion(
 }
 
 /// SE-49 among all the rest.
+/// PT-10 for policies. That no form of a request gets another answer is for the operations' own tests.
 #[test]
 fn a_second_evaluator_agrees_with_the_first() {
     let seed = match std::env::var("S3PAIL_SEED") {

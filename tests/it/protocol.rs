@@ -643,6 +643,7 @@ fn a_body_that_fails_is_never_taken_for_a_whole_one() {
     }
 }
 
+/// CC-10: three times as many as there are workers, and all of them go on.
 #[test]
 fn a_handler_that_panics_ends_one_connection_only() {
     let server = Server::start();

@@ -225,6 +225,10 @@ impl Comparison {
             Operation::Delete(key) => {
                 let reply = self.server().delete(&path(KEYS[key])).expect(204);
                 self.model.delete(KEYS[key], &reply);
+                if self.model.versioning.is_none() {
+                    // Once more changes nothing.
+                    self.server().delete(&path(KEYS[key])).expect(204);
+                }
             }
             Operation::DeleteVersion(key, nth) => self.delete_version(KEYS[key], nth),
             Operation::DeleteMany(first, second) => self.delete_many(KEYS[first], KEYS[second]),
@@ -306,6 +310,16 @@ impl Comparison {
             reply.expect_error(416, "InvalidRange");
         } else {
             assert_eq!(reply.expect(206).body, bytes[start..bytes.len().min(end + 1)]);
+            // What is left of it and what is right of it make the whole.
+            let mut joined = Vec::new();
+            let halves =
+                [start.checked_sub(1).map(|last| format!("bytes=0-{last}")), Some(format!("bytes={start}-"))];
+            for range in halves.into_iter().flatten() {
+                joined.extend(
+                    self.server().send("GET", &path(key), &[("range", &range)], b"").expect(206).body,
+                );
+            }
+            assert!(joined == bytes, "two ranges of {key} are not the whole");
         }
     }
 
@@ -441,6 +455,9 @@ impl Comparison {
         let etag = format!("\"{}-{}\"", hex(&md5(&digests)), chosen.len());
         let bytes = chosen.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
         let version = Version { id: String::new(), body: Some(bytes), etag, meta, tag: None };
+        // Once more is answered alike and changes nothing.
+        let again = self.server().post(&format!("{}?uploadId={id}", path(key)), list.as_bytes()).expect(200);
+        assert_eq!(again.element("ETag"), reply.element("ETag"));
         self.model.add(key, version, &reply.expect(200));
         self.model.uploads.remove(at);
     }
@@ -452,6 +469,7 @@ impl Comparison {
         let Upload { key, id, .. } = self.model.uploads.remove(nth % self.model.uploads.len());
         let target = format!("{}?uploadId={id}", path(key));
         self.server().delete(&target).expect(204);
+        assert!([204, 404].contains(&self.server().delete(&target).status));
         self.server().get(&target).expect_error(404, "NoSuchUpload");
     }
 
@@ -668,11 +686,13 @@ fn try_histories(file: bool) {
     }
 }
 
+/// PT-01, PT-04 to PT-07
 #[test]
 fn memory_answers_as_the_model_does() {
     try_histories(false);
 }
 
+/// PT-01, PT-02, PT-04 to PT-07
 #[test]
 fn files_answer_as_the_model_does() {
     try_histories(true);

@@ -5,6 +5,8 @@ use s3pail::auth::Head;
 use s3pail::auth::chunked::encode;
 use s3pail::auth::sigv4::Signer;
 use s3pail::http::{Headers, Method};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 
 const BART: Signer<'_> = Signer { access_key: "accessKey1", secret: "verySecretKey1", region: "us-east-1" };
 
@@ -155,4 +157,98 @@ fn framed_bodies_are_unframed_and_verified() {
         assert!([400, 403].contains(&reply.status), "{payload}: {}", reply.text());
         server.get("/abc/k").expect_error(404, "NoSuchKey");
     }
+}
+
+/// A PUT of `/abc/k` in chunks, each signed: the head, and the framed body.
+fn chunked_put(server: &TestServer, chunks: &[&[u8]]) -> (String, Vec<u8>) {
+    let length: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+    let mut headers = Headers::new();
+    headers.push("host", &server.address().to_string());
+    headers.push("x-amz-decoded-content-length", &length.to_string());
+    headers.push("content-encoding", "aws-chunked");
+    let head = Head { method: Method::Put, path: "/abc/k", query: "", headers: &headers };
+    let mut signed = BART.sign(now(), &head, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+    let framed = encode(chunks, Some(&mut signed.chain), None);
+    let mut text =
+        format!("PUT /abc/k HTTP/1.1\r\ncontent-length: {}\r\nconnection: close\r\n", framed.len());
+    let fields = headers.iter().chain(signed.fields.iter().map(|(name, value)| (&**name, &**value)));
+    fields.for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
+    (text + "\r\n", framed)
+}
+
+/// DL-10: what is stored has the length of the body, and not that of its frame, whatever the length is.
+#[test]
+fn a_framed_body_is_stored_in_its_own_length() {
+    let server = TestServer::file();
+    server.bucket("abc");
+    for length in [0, 1, 2, 99, 8_191, 8_192, 16_384, 16_385, 65_535, 65_536, 65_537, 262_144, 262_145] {
+        let body: Vec<u8> = (0..length).map(|at: usize| (at % 251) as u8 + 1).collect();
+        let chunks: Vec<&[u8]> = body.chunks(65_536).collect();
+        let (head, framed) = chunked_put(&server, &chunks);
+        server.raw(&[head.as_bytes(), &framed].concat(), false).expect(200);
+        assert!(server.get("/abc/k").expect(200).body == body, "{length}");
+        let listed = server.get("/abc").expect(200).element("Size");
+        assert_eq!(listed, Some(length.to_string()));
+    }
+}
+
+/// DL-13: a framed body that ends anywhere but at its end is not stored.
+#[test]
+fn a_framed_body_that_is_cut_anywhere_is_not_stored() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    let (_, framed) = chunked_put(&server, &[b"first", b"next", b"end"]);
+    for length in 0..framed.len() {
+        let (head, framed) = chunked_put(&server, &[b"first", b"next", b"end"]);
+        // Once as if that were all, once with the connection cut off.
+        let short = head.replace(
+            &format!("content-length: {}\r\n", framed.len()),
+            &format!("content-length: {length}\r\n"),
+        );
+        let reply = server.raw(&[short.as_bytes(), &framed[..length]].concat(), false);
+        assert_eq!(reply.status, 400, "{length} bytes: {}", reply.text());
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(&[head.as_bytes(), &framed[..length]].concat()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{length} bytes, then the end");
+        server.get("/abc/k").expect_error(404, "NoSuchKey");
+    }
+    let (head, framed) = chunked_put(&server, &[b"first", b"next", b"end"]);
+    server.raw(&[head.as_bytes(), &framed].concat(), false).expect(200);
+    assert_eq!(server.get("/abc/k").expect(200).body, b"firstnextend");
+}
+
+/// PT-09: no byte of what is signed can be another one, and what is not signed, and the order of parameters, may.
+#[test]
+fn no_byte_of_a_signed_request_can_be_changed() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    server.put("/abc/key", b"before").expect(200);
+    let fields = [("x-amz-meta-name", "value"), ("content-type", "text/plain")];
+    let request = server.request("PUT", "/abc/key?a=1&b=2", &fields, b"the body");
+    let text = String::from_utf8(request.clone()).unwrap();
+    let mut tried = 0;
+    let mut at = 0;
+    for line in text.split_inclusive("\r\n") {
+        let signed = ["connection:", "content-length:"].iter().all(|name| !line.starts_with(name));
+        let end = line.trim_end().strip_suffix(" HTTP/1.1").unwrap_or(line.trim_end()).len();
+        for place in (at..at + end).filter(|_| signed) {
+            let mut changed = request.clone();
+            // A letter becomes another one, and not the same in the other case.
+            changed[place] ^= if changed[place] == b' ' { b' ' ^ b'x' } else { 1 };
+            let reply = server.raw(&changed, false);
+            assert!(reply.status >= 300, "byte {place}, in {line:?}: {}", reply.status);
+            tried += 1;
+        }
+        at += line.len();
+    }
+    assert!(tried > 300, "{tried}");
+    assert_eq!(server.get("/abc/key").expect(200).body, b"before");
+    assert_eq!(server.get("/abc").expect(200).elements("Key"), ["key"]);
+    assert_eq!(server.get("/").expect(200).elements("Name"), ["abc"]);
+    let again = text.replacen("?a=1&b=2", "?b=2&a=1", 1).replacen("connection: close\r\n", "x: y\r\n", 1);
+    server.raw(again.as_bytes(), false).expect(200);
+    assert_eq!(server.get("/abc/key").expect(200).body, b"the body");
 }

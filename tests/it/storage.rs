@@ -5,9 +5,10 @@ use super::data_daemon::Rig;
 use super::harness::{TestServer, wait_until};
 use super::stand_in::metadata::Metadata;
 use super::stand_in::sproxyd::{Node, Ring};
-use s3pail::storage::fault::{DiskFaults, Fault, Faulty, Step};
+use s3pail::storage::fault::{DiskFaults, DiskStep, Fault, Faulty, Step};
 use s3pail::storage::file_blobs::{BLOCK_BYTES, FileBlobs};
 use s3pail::storage::file_meta::{FileMeta, FileMetaOptions, RECENT_RECORDS_MAX};
+use s3pail::storage::inspect::RecordView;
 use s3pail::storage::journal::JOURNAL_BYTES_MAX;
 use s3pail::storage::memory::{Budget, MemoryBlobs, MemoryMeta};
 use s3pail::storage::remote::Deadlines;
@@ -885,6 +886,41 @@ fn a_torn_journal_ends_at_the_last_whole_entry() {
     }
 }
 
+/// CR-15: wherever a journal ends, what it holds is the entries that are whole.
+#[test]
+fn a_journal_that_ends_anywhere_holds_its_whole_entries() {
+    let temporary = Temporary::new();
+    let meta = temporary.meta(SyncMode::Strict);
+    let lengths = [1, 200, 40];
+    for (number, length) in lengths.iter().enumerate() {
+        put(&meta, format!("{number}").as_bytes(), &body(*length));
+    }
+    let crashed = temporary.copy();
+    let journal = crashed.0.join("meta/s3pail.journal");
+    let whole = fs::read(&journal).unwrap();
+    let ends: Vec<usize> = (1..=lengths.len())
+        .map(|count| lengths[..count].iter().map(|length| 32 + 8 + 1 + length).sum())
+        .collect();
+    let file = fs::OpenOptions::new().write(true).open(&journal).unwrap();
+    for length in (0..=ends[2] + 40).rev() {
+        file.set_len(length as u64).unwrap();
+        let view = RecordView::open(&crashed.0.join("meta")).unwrap();
+        let expected = ends.iter().filter(|end| **end <= length).count();
+        assert_eq!(scan(&view, b""..b"\xff").len(), expected, "{length} bytes");
+        assert_eq!(view.recovered(), expected as u64, "{length} bytes");
+    }
+    // A start does the same, and writes go on.
+    for length in [0, 31, ends[0], ends[1] - 1, ends[1] + 33] {
+        let torn = crashed.copy();
+        fs::write(torn.0.join("meta/s3pail.journal"), &whole[..length]).unwrap();
+        let after = torn.meta(SyncMode::Strict);
+        let expected = ends.iter().filter(|end| **end <= length).count();
+        assert_eq!(scan(&after, b""..b"\xff").len(), expected, "{length} bytes");
+        put(&after, b"9", b"x");
+        assert_eq!(torn.copy().meta(SyncMode::Strict).get(b"9").unwrap(), Some(b"x".to_vec()));
+    }
+}
+
 #[test]
 fn unsynced_entries_of_another_boot_are_ignored() {
     let temporary = Temporary::new();
@@ -917,6 +953,46 @@ fn unsynced_entries_of_another_boot_are_ignored() {
             assert_eq!(meta.get(b"b").unwrap(), expected, "boot {boot}");
         }
     }
+}
+
+/// A start in `strict` on a disk so full that the journal of a run without syncs has to stay where it is: what is
+/// committed behind those entries must not be ignored with them by the next boot.
+#[test]
+fn a_synced_commit_behind_unsynced_entries_outlives_the_boot_too() {
+    let temporary = Temporary::new();
+    let meta = temporary.meta(SyncMode::None);
+    put(&meta, b"a", b"1");
+    put(&meta, b"b", &body(500));
+    let killed = temporary.copy();
+    let faults = Arc::new(DiskFaults::default());
+    faults.watch(|step| match step {
+        DiskStep::Write(path, at, bytes)
+            if path.ends_with("s3pail.redb") && at + bytes.len() as u64 > 4096 =>
+        {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        DiskStep::SetLength(path, _) if path.ends_with("s3pail.redb") => {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
+    });
+    let mut options = FileMetaOptions::new(SyncMode::Strict);
+    options.faults = Some(faults);
+    let meta = FileMeta::open(&killed.0.join("meta"), options).unwrap();
+    put(&meta, b"c", b"3");
+    let cut = killed.copy();
+    let journal = fs::read(cut.0.join("meta/s3pail.journal")).unwrap();
+    let (mut at, mut entries) = (0, 0);
+    while journal[at..at + 4] == *b"s3jl" {
+        assert_eq!(journal[at + 16..at + 24], [0; 8], "entry {entries} is one of this boot only");
+        at += 32 + u32::from_le_bytes(journal[at + 4..at + 8].try_into().unwrap()) as usize;
+        entries += 1;
+    }
+    assert_eq!(entries, 3);
+    let after = cut.meta(SyncMode::Strict);
+    let expected =
+        [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), body(500)), (b"c".to_vec(), b"3".to_vec())];
+    assert_eq!(scan(&after, b""..b"\xff"), expected);
 }
 
 #[test]
@@ -1037,6 +1113,8 @@ fn a_second_opener_is_refused_by_name() {
     drop((temporary.blobs(SyncMode::Strict), temporary.meta(SyncMode::Strict)));
 }
 
+/// CR-17: no release has written another format, so there is none to be read; a store that says it is of another
+/// version is refused in a sentence that says what to do.
 #[test]
 fn a_newer_or_older_format_is_refused() {
     for (text, opens) in [
@@ -1053,11 +1131,20 @@ fn a_newer_or_older_format_is_refused() {
         fs::write(temporary.0.join("meta/format"), text).unwrap();
         assert_eq!(FileBlobs::open(&temporary.0.join("data"), SyncMode::None).is_ok(), opens, "{text:?}");
         let options = FileMetaOptions::new(SyncMode::None);
-        assert_eq!(FileMeta::open(&temporary.0.join("meta"), options).is_ok(), opens, "{text:?}");
+        let opened = FileMeta::open(&temporary.0.join("meta"), options);
+        assert_eq!(opened.is_ok(), opens, "{text:?}");
         if opens {
             for format in ["data/blobs/format", "meta/format"] {
                 assert_eq!(fs::read_to_string(temporary.0.join(format)).unwrap(), "s3pail 3\n", "{text:?}");
             }
+        }
+        if let (Err(error), "s3pail 1\n") = (opened, text) {
+            let sentence = error.to_string();
+            assert!(
+                sentence.contains("was written by an older s3pail (format 1, this one knows 2 to 3)"),
+                "{sentence}"
+            );
+            assert!(sentence.contains("copy the objects with an S3 client"), "{sentence}");
         }
     }
 }

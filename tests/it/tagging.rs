@@ -32,6 +32,7 @@ fn the_tags_of_a_bucket_are_set_and_taken_away() {
     });
 }
 
+/// DL-14: nor do they reach an object whose key is a part of this one's.
 #[test]
 fn the_tags_of_an_object_leave_everything_else_of_it_alone() {
     for_each_backend(|server| {
