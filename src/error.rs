@@ -137,7 +137,7 @@ catalogue! {
     ReplicationConfigurationNotFoundError, 404, "The replication configuration was not found";
     RestoreAlreadyInProgress, 409, "Object restore is already in progress.";
     ServerSideEncryptionConfigurationNotFoundError, 404, "The server side encryption configuration was not found";
-    ServiceUnavailable, 503, "Please reduce your request rate.";
+    ServiceUnavailable, 503, "Service is unable to handle request.";
     SignatureDoesNotMatch, 403, "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
     SlowDown, 503, "Please reduce your request rate.";
     TooManyConfigurations, 400, "You are attempting to create a new configuration but have already reached the 1,000-configuration limit.";
