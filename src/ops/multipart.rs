@@ -223,10 +223,8 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             batch
                 .expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored.clone()));
             batch.remove(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
-            for (number, part_stored) in &stored {
-                batch.expect(keys::part(id, *number), Some(part_stored.clone()));
-                batch.remove(keys::part(id, *number));
-            }
+            expect_parts(batch, id, &stored);
+            stored.iter().for_each(|(number, _)| batch.remove(keys::part(id, *number)));
             ctx.service.discard_in(batch, &unused);
             // Somebody else may have completed, aborted or changed the upload meanwhile.
             let changed = ctx.service.meta.get(&keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
@@ -320,6 +318,20 @@ fn read_parts(ctx: &Context<'_>, id: SortedId) -> Result<Vec<(u16, Vec<u8>)>> {
         })
         .map_err(store_error)?;
     Ok(parts)
+}
+
+/// Demands that an upload has exactly these parts. Ranges without parts stay without: a part that came after
+/// they were read would outlive its upload.
+fn expect_parts(batch: &mut Batch, id: SortedId, parts: &[(u16, Vec<u8>)]) {
+    let mut next = 0;
+    for (number, stored) in parts {
+        if *number > next {
+            batch.expect_empty(keys::part(id, next)..keys::part(id, *number));
+        }
+        batch.expect(keys::part(id, *number), Some(stored.clone()));
+        next = number.saturating_add(1);
+    }
+    batch.expect_empty(keys::part(id, next)..keys::parts(id).end);
 }
 
 fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
@@ -520,39 +532,46 @@ fn unused_pieces(stored: &[(u16, Vec<u8>)], chosen: &[(u16, PartRecord)]) -> Vec
 /// AbortMultipartUpload. An unknown upload is `NoSuchUpload`, as at S3, but fine in a bucket whose
 /// location has `legacyAwsBehavior` off, as it is at Scality S3 Server.
 pub fn abort(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    let found = find_upload(ctx);
-    if let Err(error) = &found
-        && error.code() == Code::NoSuchUpload
-        && location::is_not_legacy(&ctx.service.config, &ctx.bucket().record.location)
-    {
-        return Ok(Response::new(204));
+    let ended = find_upload(ctx).and_then(|(id, _, _)| {
+        match abort_upload(ctx, ctx.bucket_name(), ctx.key().as_str(), id)? {
+            true => Ok(()),
+            // Somebody else has just ended it, perhaps with an object.
+            false => Err(no_such_upload(&id.to_string())),
+        }
+    });
+    match ended {
+        Err(error)
+            if error.code() != Code::NoSuchUpload
+                || !location::is_not_legacy(&ctx.service.config, &ctx.bucket().record.location) =>
+        {
+            Err(error)
+        }
+        _ => Ok(Response::new(204)),
     }
-    let (id, _, _) = found?;
-    abort_upload(ctx, ctx.bucket_name(), ctx.key().as_str(), id)?;
-    Ok(Response::new(204))
 }
 
-/// Ends an upload: its record and its parts go in one commit. An upload that is gone already is fine.
+/// Ends an upload: its record and its parts go in one commit. Whether it was there.
 ///
 /// # Errors
 /// `OperationAborted`, `InternalError`.
-pub fn abort_upload(ctx: &Context<'_>, bucket: &BucketName, key: &str, id: SortedId) -> Result<()> {
+pub fn abort_upload(ctx: &Context<'_>, bucket: &BucketName, key: &str, id: SortedId) -> Result<bool> {
     let upload_key = keys::upload(bucket, key, id);
     for _ in 0..COMMIT_TRIES_MAX {
-        let Some(stored) = ctx.service.meta.get(&upload_key).map_err(store_error)? else { return Ok(()) };
+        let Some(stored) = ctx.service.meta.get(&upload_key).map_err(store_error)? else { return Ok(false) };
         let mut batch = Batch::new();
         batch.expect(upload_key.clone(), Some(stored));
         batch.remove(upload_key.clone());
+        let parts = read_parts(ctx, id)?;
+        expect_parts(&mut batch, id, &parts);
         let mut pieces = Vec::new();
-        for (number, stored) in read_parts(ctx, id)? {
-            pieces.extend(PartRecord::decode(&stored).map_err(store_error)?.pieces);
-            batch.expect(keys::part(id, number), Some(stored));
-            batch.remove(keys::part(id, number));
+        for (number, stored) in &parts {
+            pieces.extend(PartRecord::decode(stored).map_err(store_error)?.pieces);
+            batch.remove(keys::part(id, *number));
         }
         ctx.service.discard_in(&mut batch, &pieces);
         if ctx.service.commit(batch)? == Outcome::Committed {
             ctx.service.discarded(pieces);
-            return Ok(());
+            return Ok(true);
         }
     }
     Err(Code::OperationAborted.into())
@@ -574,5 +593,5 @@ pub fn abort_all(ctx: &Context<'_>, bucket: &BucketName) -> Result<()> {
             Visit::Next
         })
         .map_err(store_error)?;
-    uploads.into_iter().try_for_each(|(key, id)| abort_upload(ctx, bucket, &key, id))
+    uploads.into_iter().try_for_each(|(key, id)| abort_upload(ctx, bucket, &key, id).map(|_| ()))
 }
