@@ -17,6 +17,7 @@ pub mod buffers;
 pub mod checkpoint;
 pub mod data_client;
 pub mod database;
+pub mod drafts;
 pub mod fault;
 pub mod file_blobs;
 pub mod file_meta;
@@ -32,6 +33,7 @@ pub mod recent;
 pub mod remote;
 pub mod remote_meta;
 pub mod room;
+mod s3_drafts;
 pub mod s3_upstream;
 pub mod shared_folder;
 pub mod sproxyd;
@@ -221,6 +223,12 @@ pub trait BlobStore: Send + Sync {
         hint: &BlobHint<'_>,
     ) -> std::result::Result<WrittenBlob, WriteError> {
         self.write(body, hint)
+    }
+
+    /// Bodies that are written in pieces, where the store has a way of its own to make them whole; elsewhere
+    /// such pieces are bodies.
+    fn drafts(&self) -> Option<&dyn drafts::Drafts> {
+        None
     }
 
     /// Bodies up to this many bytes may be kept as records in the [`MetaStore`] instead, where they

@@ -8,6 +8,7 @@
 //!
 //! Proxy variables of the environment are not heeded: where bodies go is said by the configuration alone.
 
+use super::drafts::Drafts;
 use super::names::Names;
 use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
 use crate::codec::digest::Md5Hasher;
@@ -229,7 +230,7 @@ pub fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
     Agent::with_parts(config.build(), DefaultConnector::default(), Names::default())
 }
 
-/// A body on its way out. At most [`SMALL_BODY_BYTES_MAX`] of it are held in memory.
+/// A body on its way out. At most [`SMALL_BODY_BYTES_MAX`] of it are held in memory, unless it was made there.
 pub struct Outgoing<'b> {
     /// Its length in bytes.
     pub length: u64,
@@ -275,7 +276,12 @@ impl<'b> Outgoing<'b> {
         }
     }
 
-    /// The whole body, where it is small.
+    /// A body that was made here.
+    pub fn whole(bytes: Vec<u8>) -> Outgoing<'b> {
+        Outgoing { length: bytes.len() as u64, head: bytes, rest: Rest::Nothing, hasher: None }
+    }
+
+    /// The whole body, where it is in memory.
     pub fn small(&self) -> Option<&[u8]> {
         matches!(self.rest, Rest::Nothing).then_some(&self.head)
     }
@@ -557,6 +563,11 @@ pub trait Client: Fetch {
     /// # Errors
     /// What is wrong.
     fn ask_health(&self) -> std::result::Result<(), Failure>;
+
+    /// See [`BlobStore::drafts`].
+    fn drafts(&self) -> Option<&dyn Drafts> {
+        None
+    }
 }
 
 /// Bodies in a remote store.
@@ -629,6 +640,10 @@ impl<C: Client> BlobStore for RemoteBlobs<C> {
 
     fn list(&self, _: &mut dyn FnMut(BlobId)) -> Result<()> {
         Ok(())
+    }
+
+    fn drafts(&self) -> Option<&dyn Drafts> {
+        self.client.drafts()
     }
 
     fn health(&self) -> Health {
