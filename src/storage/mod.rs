@@ -24,6 +24,7 @@ pub mod file_meta;
 pub mod ids;
 pub mod inspect;
 pub mod journal;
+mod kept;
 pub mod layout;
 pub mod memory;
 pub mod meta_wire;
