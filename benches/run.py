@@ -163,6 +163,7 @@ def hops(load, args, scratch):
         servers.append(far)
         near = through_daemon(args, scratch, daemon, quiet)
         servers.append(near)
+        results += one_hop(load, args, direct, near)
         for size in (args.size, 64 << 10):
             print(f"bodies with a data daemon: {size} byte objects, as above; ratios are to {direct.name}", flush=True)
             results += versus(load, args, direct, near, ["--size", size, "--connections", args.connections])
@@ -179,6 +180,18 @@ def hops(load, args, scratch):
             server.stop()
     for server in (near, upstream):
         print(f"peak memory of {server.name}: {server.peak_kib / 1024:.1f} MiB", flush=True)
+    return results
+
+
+def one_hop(load, args, direct, near):
+    """One small body at a time, and the least that a second process can add to it."""
+    print(f"GET of {args.size} bytes with a data daemon, one connection; ratios are to {direct.name}", flush=True)
+    words = ["--size", args.size, "--connections", 1, "--operations", "get"]
+    results = versus(load, args, direct, near, words)
+    bare = run_load([load, "loopback"])[0]["p50_ms"]
+    alone, hop = (line["p50_ms"] for line in results)
+    print(f"  a hop takes {hop * 1000:.0f} us against {alone * 1000:.0f} us, {hop / alone:.2f} times; a bare exchange on "
+          f"loopback takes {bare * 1000:.0f} us, which alone makes it {(alone + bare) / alone:.2f} times", flush=True)
     return results
 
 

@@ -267,13 +267,7 @@ mod tests {
         let fresh = write(&blobs);
 
         let meta = MemoryMeta::new(Budget::new(u64::MAX));
-        let piece = |id: &BlobId| Piece {
-            id: id.clone(),
-            size: 4,
-            inline: false,
-            location: String::new(),
-            salt: None,
-        };
+        let piece = |id: &BlobId| Piece::whole(id.clone(), 4, "");
         let bucket = BucketName::parse("abc").unwrap();
         let mut record = ObjectRecord::delete_marker(SortedId::new(1, None), true, 1, "o".to_owned());
         record.detail.pieces = vec![piece(&named)];
@@ -283,6 +277,7 @@ mod tests {
             etag: String::new(),
             checksum: None,
             pieces: vec![piece(&part)],
+            drafted: None,
         };
         let mut batch = Batch::new();
         batch.put(keys::object(&bucket, "k"), record.encode());

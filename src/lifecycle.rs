@@ -732,8 +732,10 @@ impl Walk<'_> {
                 let Some(bucket) = walk.unchanged(&bucket.name, rules)? else { return Ok(()) };
                 let parsed = Some(ObjectKey::parse(&key)?);
                 let request = Internal::new(walk.service, &ABORT, bucket.clone(), parsed, Headers::new());
-                multipart::abort_upload(&request.context(walk.service), &bucket.name, &key, id)?;
-                walk.report.uploads_aborted += 1;
+                let context = request.context(walk.service);
+                if multipart::abort_upload(&context, &bucket.name, &key, id)? {
+                    walk.report.uploads_aborted += 1;
+                }
                 Ok(())
             });
             Ok(true)

@@ -88,10 +88,9 @@ impl Moved {
         let Some(bytes) = open_stored(ctx.service, piece)? else { return Ok(false) };
         let length = piece.stored_size();
         let mut bytes = Stoppable { bytes, stop };
-        let (written, inline) =
-            store(ctx, &mut bytes, Some(length), &Destination { location, sealing: None })?;
-        self.inline.extend(inline);
-        let written = written.ok_or_else(|| cut_short(piece))?;
+        let stored = store(ctx, &mut bytes, Some(length), &Destination::of(location, None))?;
+        self.inline.extend(stored.inline);
+        let written = stored.piece.ok_or_else(|| cut_short(piece))?;
         let whole = written.size == length;
         let (size, salt) = (piece.size, piece.salt.clone());
         self.fresh.push(written.clone());

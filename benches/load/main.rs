@@ -9,6 +9,7 @@ mod connection;
 mod digest;
 mod fixture;
 mod list;
+mod loopback;
 mod process;
 mod signer;
 mod startup;
@@ -27,6 +28,7 @@ load stock   --folder METADATA_FOLDER --bucket NAME --objects N [--size BYTES] [
 load list    --target .. --bucket NAME [--objects ENTRIES] [--start-after KEY] [--groups 1]
              [--connections N] [--seconds S] [--rounds N]
 load md5
+load loopback
 load fixture [--rounds N] [-- SERVER --fixture --listen 127.0.0.1:0 ..]
 
 compare  GET, HEAD and PUT of objects of one size, every request signed, closed loop. Targets are
@@ -39,6 +41,7 @@ stock    Fills a bucket of a server that does not run; an object of the bucket `
 list     One page of a listing, again and again; it must have --objects entries. With --groups the
          delimiter is /.
 md5      What one core digests.
+loopback What a bare exchange over TCP costs.
 fixture  What a test suite waits for: an in-process server's start and stop, the ready line of SERVER, a
          reset with 10,000 objects, the memory of 100 in-process servers.
 
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         "stock" => stock::run(&arguments),
         "list" => list::run(&arguments),
         "md5" => digest::run(),
+        "loopback" => loopback::run(),
         "fixture" => fixture::run(&arguments),
         _ => Err(USAGE.to_owned()),
     });

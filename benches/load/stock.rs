@@ -107,7 +107,7 @@ fn add_body(batch: &mut Batch, mut record: ObjectRecord, at: usize, body: &[u8])
         let id = inline_body::new_id(record.head.modified_ms + at as u64 / OBJECTS_A_MS);
         batch.put(keys::inline_body(&id), inline_body::seal(&id, body.to_vec()));
         let size = body.len() as u64;
-        record.detail.pieces = vec![Piece { id, size, inline: true, location: String::new(), salt: None }];
+        record.detail.pieces = vec![Piece { inline: true, ..Piece::whole(id, size, "") }];
     }
     record
 }

@@ -3,7 +3,29 @@
 use super::codec::{Decoder, Encoder, Result};
 use super::object::{ObjectDetail, Piece};
 use crate::codec::digest::{ChecksumAlgorithm, ChecksumType};
+use crate::storage::BlobId;
 use serde::{Deserialize, Serialize};
+
+/// The body that a store makes of the parts of an upload by itself ([`crate::storage::drafts`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// Its name while it is written in pieces.
+    pub id: BlobId,
+    /// Numbers and tags of the parts that the store is asked to make the body of, written before it is asked.
+    /// From then on the body can become nothing else, unless the store refuses them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen: Vec<(u16, String)>,
+}
+
+/// A part that is a piece of a [`Draft`], under its own number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DraftPart {
+    /// What the store calls its content.
+    pub tag: String,
+    /// The salt of its key in hexadecimal, if the stored form is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+}
 
 /// An open upload: everything the object will have, said at its creation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +57,9 @@ pub struct UploadRecord {
     /// Whether there was an object under the key when it was created.
     #[serde(default)]
     pub replaces: bool,
+    /// The body that the parts are pieces of. Without one each part is a body of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Draft>,
 }
 
 impl UploadRecord {
@@ -64,8 +89,11 @@ pub struct PartRecord {
     /// Its checksum in base64, by the algorithm of the upload (or the one the client sent).
     #[serde(default)]
     pub checksum: Option<(ChecksumAlgorithm, String)>,
-    /// Where its bytes are.
+    /// Where its bytes are, unless they are a piece of the upload's draft.
     pub pieces: Vec<Piece>,
+    /// What is known of it as a piece of the upload's draft, unless it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drafted: Option<DraftPart>,
 }
 
 impl PartRecord {

@@ -96,8 +96,12 @@ impl ObjectHead {
 pub struct Piece {
     /// The name of the body.
     pub id: BlobId,
-    /// Its length in bytes, not encrypted.
+    /// The length of the run in bytes, not encrypted.
     pub size: u64,
+    /// Where its stored form begins in the body, in bytes. Other than 0 only where a store put encrypted parts
+    /// together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: u64,
     /// Kept as a record rather than in a blob store.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inline: bool,
@@ -110,10 +114,26 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// A whole body in a blob store, as it came.
+    pub fn whole(id: BlobId, size: u64, location: &str) -> Piece {
+        Piece { id, size, offset: 0, inline: false, location: location.to_owned(), salt: None }
+    }
+
     /// The length of the stored form in bytes.
     pub fn stored_size(&self) -> u64 {
         if self.salt.is_some() { sealed_size(self.size) } else { self.size }
     }
+}
+
+/// Where zero goes without saying.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Each body of these pieces once: pieces of one body stand next to each other.
+pub fn bodies(pieces: &[Piece]) -> impl Iterator<Item = &Piece> {
+    let is_first = |at: usize| at == 0 || pieces[at - 1].id != pieces[at].id;
+    pieces.iter().enumerate().filter(move |(at, _)| is_first(*at)).map(|(_, piece)| piece)
 }
 
 /// A part of an object that was uploaded in parts, for `partNumber` reads and GetObjectAttributes.
@@ -322,16 +342,29 @@ mod tests {
             detail: ObjectDetail {
                 headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
                 metadata: vec![("naïve".to_owned(), "é\t\"<".to_owned())],
-                pieces: vec![Piece {
-                    id: BlobId("00".to_owned()),
-                    size: 42,
-                    inline: true,
-                    location: String::new(),
-                    salt: None,
-                }],
+                pieces: vec![Piece { inline: true, ..Piece::whole(BlobId("00".to_owned()), 42, "") }],
                 ..ObjectDetail::default()
             },
         };
         assert_eq!(ObjectRecord::decode(&record.encode()).expect("whole"), record);
+    }
+    #[test]
+    fn a_piece_says_where_it_begins_only_where_it_is_not_the_beginning() {
+        let old = r#"{"id":"00","size":42}"#;
+        let piece = Piece::whole(BlobId("00".to_owned()), 42, "");
+        assert_eq!(serde_json::to_string(&piece).expect("a piece"), old);
+        assert_eq!(serde_json::from_str::<Piece>(old).expect("a piece"), piece);
+        let behind = Piece { offset: 58, ..piece };
+        let text = serde_json::to_string(&behind).expect("a piece");
+        assert_eq!(serde_json::from_str::<Piece>(&text).expect("a piece"), behind);
+    }
+
+    #[test]
+    fn a_body_of_several_pieces_is_named_once() {
+        let piece = |id: &str, offset| Piece { offset, ..Piece::whole(BlobId(id.to_owned()), 1, "") };
+        let pieces = [piece("a", 0), piece("a", 1), piece("b", 0), piece("b", 1), piece("c", 0)];
+        let ids: Vec<&str> = bodies(&pieces).map(|piece| piece.id.0.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+        assert_eq!(bodies(&[]).count(), 0);
     }
 }

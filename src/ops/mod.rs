@@ -32,6 +32,7 @@ pub mod checksum;
 pub mod condition_keys;
 pub mod conditions;
 pub mod cors;
+pub mod draft;
 pub mod encryption;
 pub mod internal;
 pub mod lifecycle;

@@ -14,7 +14,9 @@ use super::object_put::{
     receive, require_length,
 };
 use super::service::{COMMIT_TRIES_MAX, store_error};
-use super::{Context, access, condition_keys, lifecycle, location, metadata, read_small_body, xml_response};
+use super::{
+    Context, access, condition_keys, draft, lifecycle, location, metadata, read_small_body, xml_response,
+};
 use crate::auth::Identity;
 use crate::codec::digest::{self, Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::xml_writer::XmlWriter;
@@ -55,20 +57,31 @@ pub fn create(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         replaces: read_current(ctx.service, ctx.bucket(), ctx.key())?
             .is_some_and(|(record, _)| !record.head.delete_marker),
         detail: ObjectDetail { encryption, ..detail },
+        draft: None,
     };
+    let begun = draft::begin(ctx, &upload.location)?;
+    let reserved: Vec<Piece> = begun.iter().map(|begun| begun.reserved.clone()).collect();
+    let upload = UploadRecord { draft: begun.map(|begun| begun.draft), ..upload };
     let id = SortedId::new(ctx.now, None);
+    open(ctx, id, &upload, &reserved).inspect_err(|error| ctx.service.drop_after(error, &reserved))?;
+    let mut response = created(ctx, id, checksum);
+    if let Some(sealing) = &sealing {
+        sealing.push_written(&mut response);
+    }
+    Ok(response)
+}
+
+/// Publishes an upload and what was reserved for it.
+fn open(ctx: &Context<'_>, id: SortedId, upload: &UploadRecord, reserved: &[Piece]) -> Result<()> {
     let mut bucket = ctx.bucket.clone();
     for _ in 0..COMMIT_TRIES_MAX {
         let current = bucket.take().map_or_else(|| ctx.service.bucket(ctx.bucket_name()), Ok)?;
         let mut batch = Batch::new();
         batch.expect(keys::bucket(&current.name), Some(current.stored.clone()));
         batch.put(keys::upload(&current.name, ctx.key().as_str(), id), upload.encode());
+        ctx.service.publish_in(&mut batch, reserved)?;
         if ctx.service.commit(batch)? == Outcome::Committed {
-            let mut response = created(ctx, id, checksum);
-            if let Some(sealing) = &sealing {
-                sealing.push_written(&mut response);
-            }
-            return Ok(response);
+            return Ok(());
         }
     }
     Err(Code::OperationAborted.into())
@@ -118,18 +131,51 @@ pub fn checksum_of(upload: &UploadRecord) -> Option<MultipartChecksum> {
     upload.checksum.map(|(algorithm, kind)| MultipartChecksum { algorithm, kind })
 }
 
+/// The part of an open upload that a request writes.
+pub struct OpenPart {
+    /// The upload's id.
+    pub id: SortedId,
+    /// The part's number.
+    pub number: u16,
+    /// The upload.
+    pub upload: UploadRecord,
+    /// The stored form of the part that had this number when the request began, in uploads that have a draft.
+    before: Option<Vec<u8>>,
+}
+
+impl OpenPart {
+    /// Finds what a request names, if the requester may go on with it.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NoSuchUpload`, `AccessDenied`.
+    pub fn find(ctx: &Context<'_>) -> Result<OpenPart> {
+        let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
+        let (id, upload, _) = find_upload(ctx)?;
+        access::may_continue(ctx, &upload)?;
+        draft::require_undecided(&upload)?;
+        let before = match upload.draft {
+            Some(_) => ctx.service.meta.get(&keys::part(id, number)).map_err(store_error)?,
+            None => None,
+        };
+        Ok(OpenPart { id, number, upload, before })
+    }
+
+    /// Where its body goes.
+    pub fn destination<'p>(&'p self, sealing: Option<&'p Sealing>) -> Destination<'p> {
+        let piece_of = self.upload.draft.as_ref().map(|draft| (&draft.id, self.number));
+        Destination { piece_of, ..Destination::of(&self.upload.location, sealing) }
+    }
+}
+
 /// UploadPart.
 pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     require_length(ctx)?;
-    let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
-    let (id, upload, _) = find_upload(ctx)?;
-    access::may_continue(ctx, &upload)?;
-    let sealing = Sealing::of_part(ctx, &upload)?;
+    let open = OpenPart::find(ctx)?;
+    let sealing = Sealing::of_part(ctx, &open.upload)?;
     let checks = BodyChecksums::from_headers(ctx.headers)?;
-    let algorithm = part_algorithm(checksum_of(&upload), checks.algorithm())?;
-    let destination = Destination { location: &upload.location, sealing: sealing.as_ref() };
-    let received = receive(ctx, body, checks, algorithm, &destination)?;
-    let part = commit_part(ctx, id, number, received)?;
+    let algorithm = part_algorithm(checksum_of(&open.upload), checks.algorithm())?;
+    let received = receive(ctx, body, checks, algorithm, &open.destination(sealing.as_ref()));
+    let part = commit_part(ctx, &open, received)?;
     let mut response = Response::new(200).header("ETag", format!("\"{}\"", part.etag));
     if let Some((algorithm, value)) = part.checksum {
         response.push_header(algorithm.header(), value);
@@ -140,27 +186,39 @@ pub fn upload_part(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     Ok(response)
 }
 
-/// Publishes a received part, if the upload is still open.
+/// Publishes a part that was received, if the upload is still open.
 ///
 /// # Errors
-/// `NoSuchUpload`, `OperationAborted`. The part's body is then dropped.
-pub fn commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: Received) -> Result<PartRecord> {
-    let outcome = try_commit_part(ctx, id, number, &received);
-    outcome.inspect_err(|error| ctx.service.drop_after(error, &received.pieces()))
+/// What receiving it failed with, `NoSuchUpload`, `OperationAborted`. The part's body is then dropped.
+pub fn commit_part(ctx: &Context<'_>, open: &OpenPart, received: Result<Received>) -> Result<PartRecord> {
+    let received = match received {
+        Ok(received) => received,
+        Err(error) => return Err(draft::part_failed(ctx, open, error)),
+    };
+    try_commit_part(ctx, open, &received).inspect_err(|error| {
+        ctx.service.drop_after(error, &received.pieces());
+        draft::drop_late(ctx, open, error);
+    })
 }
 
-fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Received) -> Result<PartRecord> {
+fn try_commit_part(ctx: &Context<'_>, open: &OpenPart, received: &Received) -> Result<PartRecord> {
     let part = PartRecord {
         modified_ms: ctx.now,
         size: received.size,
         etag: received.etag.clone(),
         checksum: received.checksum.as_ref().map(|checksum| (checksum.algorithm, checksum.to_base64())),
         pieces: received.pieces(),
+        drafted: received.stored.drafted.clone(),
     };
+    let (id, number) = (open.id, open.number);
     let part_key = keys::part(id, number);
     for _ in 0..COMMIT_TRIES_MAX {
-        let (_, _, upload_stored) = find_upload(ctx)?;
+        let (_, upload, upload_stored) = find_upload(ctx)?;
+        draft::require_undecided(&upload)?;
         let previous = ctx.service.meta.get(&part_key).map_err(store_error)?;
+        if previous != open.before && draft::is_overwritten(ctx, &upload, number, &part)? {
+            return Ok(part);
+        }
         let replaced = match &previous {
             Some(stored) => PartRecord::decode(stored).map_err(store_error)?.pieces,
             None => Vec::new(),
@@ -169,7 +227,7 @@ fn try_commit_part(ctx: &Context<'_>, id: SortedId, number: u16, received: &Rece
         batch.expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored));
         batch.expect(part_key.clone(), previous);
         batch.put(part_key.clone(), part.encode());
-        for (id, bytes) in &received.inline {
+        for (id, bytes) in &received.stored.inline {
             batch.put(keys::inline_body(id), bytes.clone());
         }
         ctx.service.publish_in(&mut batch, &part.pieces)?;
@@ -216,21 +274,29 @@ pub fn complete(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         }
         let chosen = choose(ctx, &listed, &stored, checksum_of(&upload))?;
         let (created, replaces) = (upload.created_ms, upload.replaces);
-        let version = assemble(ctx, upload, &chosen)?;
-        let unused = unused_pieces(&stored, &chosen);
+        let mut version = assemble(ctx, &upload, &chosen)?;
+        let mut unused = unused_pieces(&stored, &chosen);
+        let mut upload_stored = upload_stored;
+        if upload.draft.is_some() {
+            // Decided again at the commit, but then the store has put the parts together.
+            let current = read_current(ctx.service, ctx.bucket(), ctx.key())?;
+            let current = current.as_ref().map(|(record, _)| record);
+            condition.check_upload(&Current::of(current), created, replaces)?;
+            let parts = draft::Parts { id, upload_key: &upload_key, stored: &stored, chosen: &chosen };
+            let Some(assembled) = draft::assemble(ctx, upload, upload_stored, &parts)? else { continue };
+            upload_stored = assembled.upload_stored;
+            version.detail.pieces = assembled.pieces;
+            unused.extend(assembled.unused);
+        }
         let outcome = commit_version_with(ctx, ctx.key(), version, &mut |current, batch| {
             condition.check_upload(&Current::of(current), created, replaces)?;
-            batch
-                .expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored.clone()));
-            batch.remove(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
-            for (number, part_stored) in &stored {
-                batch.expect(keys::part(id, *number), Some(part_stored.clone()));
-                batch.remove(keys::part(id, *number));
-            }
+            batch.expect(upload_key.clone(), Some(upload_stored.clone()));
+            batch.remove(upload_key.clone());
+            expect_parts(batch, id, &stored);
+            stored.iter().for_each(|(number, _)| batch.remove(keys::part(id, *number)));
             ctx.service.discard_in(batch, &unused);
             // Somebody else may have completed, aborted or changed the upload meanwhile.
-            let changed = ctx.service.meta.get(&keys::upload(ctx.bucket_name(), ctx.key().as_str(), id));
-            match changed.map_err(store_error)? {
+            match ctx.service.meta.get(&upload_key).map_err(store_error)? {
                 Some(now) if now == upload_stored => parts_unchanged(ctx, id, &stored),
                 _ => Err(Code::OperationAborted.into()),
             }
@@ -320,6 +386,20 @@ fn read_parts(ctx: &Context<'_>, id: SortedId) -> Result<Vec<(u16, Vec<u8>)>> {
         })
         .map_err(store_error)?;
     Ok(parts)
+}
+
+/// Demands that an upload has exactly these parts. Ranges without parts stay without: a part that came after
+/// they were read would outlive its upload.
+pub fn expect_parts(batch: &mut Batch, id: SortedId, parts: &[(u16, Vec<u8>)]) {
+    let mut next = 0;
+    for (number, stored) in parts {
+        if *number > next {
+            batch.expect_empty(keys::part(id, next)..keys::part(id, *number));
+        }
+        batch.expect(keys::part(id, *number), Some(stored.clone()));
+        next = number.saturating_add(1);
+    }
+    batch.expect_empty(keys::part(id, next)..keys::parts(id).end);
 }
 
 fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
@@ -427,8 +507,8 @@ fn invalid_part(ctx: &Context<'_>, part: &ListedPart) -> Error {
 }
 
 /// Builds the object that the chosen parts make.
-fn assemble(ctx: &Context<'_>, upload: UploadRecord, chosen: &[(u16, PartRecord)]) -> Result<NewVersion> {
-    let wanted = checksum_of(&upload);
+fn assemble(ctx: &Context<'_>, upload: &UploadRecord, chosen: &[(u16, PartRecord)]) -> Result<NewVersion> {
+    let wanted = checksum_of(upload);
     let completion = Completion::from_headers(ctx.headers, wanted)?;
     let size = chosen.iter().map(|(_, part)| part.size).sum();
     completion.verify_size(size)?;
@@ -439,7 +519,7 @@ fn assemble(ctx: &Context<'_>, upload: UploadRecord, chosen: &[(u16, PartRecord)
     if let Some((algorithm, _, value)) = &checksum {
         completion.verify(*algorithm, value)?;
     }
-    let mut detail = upload.detail;
+    let mut detail = upload.detail.clone();
     detail.upload_id = ctx.param("uploadId").unwrap_or("").to_owned();
     detail.pieces = chosen.iter().flat_map(|(_, part)| part.pieces.iter().cloned()).collect();
     detail.parts = chosen
@@ -454,8 +534,8 @@ fn assemble(ctx: &Context<'_>, upload: UploadRecord, chosen: &[(u16, PartRecord)
     Ok(NewVersion {
         size,
         etag: etag_of(chosen)?,
-        owner: upload.owner,
-        storage_class: upload.storage_class,
+        owner: upload.owner.clone(),
+        storage_class: upload.storage_class.clone(),
         checksum: checksum.map(|(algorithm, kind, _)| (algorithm, kind)),
         detail,
         inline: Vec::new(),
@@ -520,39 +600,47 @@ fn unused_pieces(stored: &[(u16, Vec<u8>)], chosen: &[(u16, PartRecord)]) -> Vec
 /// AbortMultipartUpload. An unknown upload is `NoSuchUpload`, as at S3, but fine in a bucket whose
 /// location has `legacyAwsBehavior` off, as it is at Scality S3 Server.
 pub fn abort(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    let found = find_upload(ctx);
-    if let Err(error) = &found
-        && error.code() == Code::NoSuchUpload
-        && location::is_not_legacy(&ctx.service.config, &ctx.bucket().record.location)
-    {
-        return Ok(Response::new(204));
+    let ended = find_upload(ctx).and_then(|(id, _, _)| {
+        match abort_upload(ctx, ctx.bucket_name(), ctx.key().as_str(), id)? {
+            true => Ok(()),
+            // Somebody else has just ended it, perhaps with an object.
+            false => Err(no_such_upload(&id.to_string())),
+        }
+    });
+    match ended {
+        Err(error)
+            if error.code() != Code::NoSuchUpload
+                || !location::is_not_legacy(&ctx.service.config, &ctx.bucket().record.location) =>
+        {
+            Err(error)
+        }
+        _ => Ok(Response::new(204)),
     }
-    let (id, _, _) = found?;
-    abort_upload(ctx, ctx.bucket_name(), ctx.key().as_str(), id)?;
-    Ok(Response::new(204))
 }
 
-/// Ends an upload: its record and its parts go in one commit. An upload that is gone already is fine.
+/// Ends an upload: its record and its parts go in one commit. Whether it was there.
 ///
 /// # Errors
 /// `OperationAborted`, `InternalError`.
-pub fn abort_upload(ctx: &Context<'_>, bucket: &BucketName, key: &str, id: SortedId) -> Result<()> {
+pub fn abort_upload(ctx: &Context<'_>, bucket: &BucketName, key: &str, id: SortedId) -> Result<bool> {
     let upload_key = keys::upload(bucket, key, id);
     for _ in 0..COMMIT_TRIES_MAX {
-        let Some(stored) = ctx.service.meta.get(&upload_key).map_err(store_error)? else { return Ok(()) };
+        let Some(stored) = ctx.service.meta.get(&upload_key).map_err(store_error)? else { return Ok(false) };
+        let upload = UploadRecord::decode(&stored).map_err(store_error)?;
         let mut batch = Batch::new();
         batch.expect(upload_key.clone(), Some(stored));
         batch.remove(upload_key.clone());
-        let mut pieces = Vec::new();
-        for (number, stored) in read_parts(ctx, id)? {
-            pieces.extend(PartRecord::decode(&stored).map_err(store_error)?.pieces);
-            batch.expect(keys::part(id, number), Some(stored));
-            batch.remove(keys::part(id, number));
+        let parts = read_parts(ctx, id)?;
+        expect_parts(&mut batch, id, &parts);
+        let mut pieces = draft::pieces_of(&upload);
+        for (number, stored) in &parts {
+            pieces.extend(PartRecord::decode(stored).map_err(store_error)?.pieces);
+            batch.remove(keys::part(id, *number));
         }
         ctx.service.discard_in(&mut batch, &pieces);
         if ctx.service.commit(batch)? == Outcome::Committed {
             ctx.service.discarded(pieces);
-            return Ok(());
+            return Ok(true);
         }
     }
     Err(Code::OperationAborted.into())
@@ -574,5 +662,5 @@ pub fn abort_all(ctx: &Context<'_>, bucket: &BucketName) -> Result<()> {
             Visit::Next
         })
         .map_err(store_error)?;
-    uploads.into_iter().try_for_each(|(key, id)| abort_upload(ctx, bucket, &key, id))
+    uploads.into_iter().try_for_each(|(key, id)| abort_upload(ctx, bucket, &key, id).map(|_| ()))
 }

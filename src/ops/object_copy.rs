@@ -6,9 +6,8 @@
 use super::checksum::{part_algorithm, requested_algorithm};
 use super::conditions::{Current, Target, WriteConditions, check_copy_source};
 use super::encryption::Sealing;
-use super::list::parse_upload_id;
-use super::multipart::{checksum_of, commit_part, find_upload};
-use super::object_get::{PieceReader, find_version, parse_part_number};
+use super::multipart::{OpenPart, checksum_of, commit_part};
+use super::object_get::{PieceReader, find_version};
 use super::object_put::{
     Destination, PUT_BYTES_MAX, commit_version, push_found_version_id, receive_copy, refuse_version_id,
 };
@@ -145,7 +144,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         access::may_write_tags(ctx, &detail.tags)?;
     }
     let algorithm = algorithm.or(source.head.checksum.map(|(algorithm, _)| algorithm));
-    let destination = Destination { location: &location, sealing: sealing.as_ref() };
+    let destination = Destination::of(&location, sealing.as_ref());
     let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
     let version = received.into_version(ctx, detail, storage_class);
     let record =
@@ -246,12 +245,9 @@ fn push_source_version(response: &mut Response, found: &Found) {
 
 /// UploadPartCopy.
 pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    let number = parse_part_number(ctx.param("partNumber").unwrap_or(""))?;
-    let id = parse_upload_id(ctx.param("uploadId").unwrap_or(""))?;
-    let (_, upload, _) = find_upload(ctx)?;
-    access::may_continue(ctx, &upload)?;
-    let sealing = Sealing::of_part(ctx, &upload)?;
-    let upload_checksum = checksum_of(&upload);
+    let open = OpenPart::find(ctx)?;
+    let sealing = Sealing::of_part(ctx, &open.upload)?;
+    let upload_checksum = checksum_of(&open.upload);
     // A copied part brings no value of its own: S3 computes the one the upload needs.
     let algorithm = part_algorithm(upload_checksum, upload_checksum.map(|checksum| checksum.algorithm))?;
     let (found, mut reader, length) = open_source(ctx, false, &|found| {
@@ -261,9 +257,9 @@ pub fn copy_part(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         }
         Ok(range)
     })?;
-    let destination = Destination { location: &upload.location, sealing: sealing.as_ref() };
-    let received = receive_copy(ctx, &mut reader, length, algorithm, &destination)?;
-    let part = commit_part(ctx, id, number, received)?;
+    let destination = open.destination(sealing.as_ref());
+    let received = receive_copy(ctx, &mut reader, length, algorithm, &destination);
+    let part = commit_part(ctx, &open, received)?;
     let mut xml = XmlWriter::document("CopyPartResult");
     xml.element("LastModified", &iso8601_second(part.modified_ms));
     xml.element("ETag", &format!("\"{}\"", part.etag));

@@ -436,6 +436,7 @@ impl Slice {
     fn open_stored(&self, range: Range<u64>) -> Result<Option<Box<dyn BufRead + Send>>> {
         match &self.source {
             Source::Blobs(blobs) => {
+                let range = self.piece.offset + range.start..self.piece.offset + range.end;
                 blobs.read(&self.piece.id, range).map_err(|error| store_error(self.damage.note(error)))
             }
             Source::Records(meta) => {

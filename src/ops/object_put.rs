@@ -5,7 +5,7 @@ use super::checksum::BodyChecksums;
 use super::conditions::{Current, WriteConditions};
 use super::encryption::Sealing;
 use super::service::{Bucket, COMMIT_TRIES_MAX, Service, store_error};
-use super::{Context, lifecycle, location, metadata, object_lock, ownership};
+use super::{Context, draft, lifecycle, location, metadata, object_lock, ownership};
 use crate::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::digest_reader::{DigestReader, Expectation};
 use crate::codec::{hex, random};
@@ -15,6 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
 use crate::model::encryption::ObjectEncryption;
+use crate::model::multipart::DraftPart;
 use crate::model::object::{ObjectDetail, ObjectHead, ObjectRecord, Piece};
 use crate::model::replication::PENDING;
 use crate::model::{ObjectKey, SortedId, inline_body, keys};
@@ -59,13 +60,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
     // A condition that fails already is not worth the upload; it is decided again at the commit.
     check_now(ctx, &condition)?;
     let algorithm = checks.algorithm();
-    let received = receive(
-        ctx,
-        body,
-        checks,
-        algorithm,
-        &Destination { location: &location, sealing: sealing.as_ref() },
-    )?;
+    let received = receive(ctx, body, checks, algorithm, &Destination::of(&location, sealing.as_ref()))?;
     let version = received.into_version(ctx, detail, storage_class);
     let committed =
         commit_version(ctx, ctx.key(), version, &mut |current| condition.check(&Current::of(current)))
@@ -142,10 +137,8 @@ pub struct Received {
     pub etag: String,
     /// Its checksum.
     pub checksum: Option<Checksum>,
-    /// Where it is, unless empty.
-    pub piece: Option<Piece>,
-    /// Its stored form ([`inline_body`]), when it is to be kept as a record.
-    pub inline: Vec<(BlobId, Vec<u8>)>,
+    /// Where it is.
+    pub stored: Stored,
     /// How it is encrypted.
     pub encryption: Option<ObjectEncryption>,
 }
@@ -157,12 +150,21 @@ pub struct Destination<'d> {
     /// Its encryption, which every writer has to ask for ([`Sealing::of_new_object`] and its siblings);
     /// `None` stores it as it comes.
     pub sealing: Option<&'d Sealing>,
+    /// The draft that it is a piece of, and its number there. `None` makes it a body of its own.
+    pub piece_of: Option<(&'d BlobId, u16)>,
+}
+
+impl<'d> Destination<'d> {
+    /// A body of its own.
+    pub fn of(location: &'d str, sealing: Option<&'d Sealing>) -> Destination<'d> {
+        Destination { location, sealing, piece_of: None }
+    }
 }
 
 impl Received {
-    /// Where it is.
+    /// The body that it is.
     pub fn pieces(&self) -> Vec<Piece> {
-        self.piece.iter().cloned().collect()
+        self.stored.piece.iter().cloned().collect()
     }
 
     /// The version of an object that consists of this body, with what only the body tells put into its
@@ -183,7 +185,7 @@ impl Received {
             storage_class,
             checksum: self.checksum.map(|checksum| (checksum.algorithm, ChecksumType::FullObject)),
             detail,
-            inline: self.inline,
+            inline: self.stored.inline,
             delete_marker: false,
         }
     }
@@ -228,25 +230,28 @@ pub fn receive_copy(
     received(reader, stored, destination.sealing)
 }
 
-fn received(
-    reader: DigestReader<'_>,
-    (piece, inline): Stored,
-    sealing: Option<&Sealing>,
-) -> Result<Received> {
+fn received(reader: DigestReader<'_>, stored: Stored, sealing: Option<&Sealing>) -> Result<Received> {
     let digested = reader.finish()?;
     let md5 = digested.md5.ok_or_else(|| Error::internal("a received body has no MD5"))?;
     Ok(Received {
         size: digested.size,
         etag: sealing.map_or_else(|| hex(&md5), |sealing| sealing.etag(&md5)),
         checksum: digested.checksum,
-        piece,
-        inline,
+        stored,
         encryption: sealing.map(|sealing| sealing.encryption.clone()),
     })
 }
 
-/// What [`store`] made of a body: where it is, and its bytes if they are to become a record.
-pub type Stored = (Option<Piece>, Vec<(BlobId, Vec<u8>)>);
+/// What [`store`] made of a body; nothing at all of an empty one.
+#[derive(Default)]
+pub struct Stored {
+    /// The body that it is.
+    pub piece: Option<Piece>,
+    /// Its stored form ([`inline_body`]), when it is to become a record.
+    pub inline: Vec<(BlobId, Vec<u8>)>,
+    /// What it is as a piece of a draft.
+    pub drafted: Option<DraftPart>,
+}
 
 /// Stores what a reader yields, encrypted where the destination says so.
 ///
@@ -259,13 +264,17 @@ pub fn store(
     destination: &Destination<'_>,
 ) -> Result<Stored> {
     let Some(sealing) = destination.sealing else {
-        return store_as_is(ctx, reader, length, destination.location);
+        return store_as_is(ctx, reader, length, destination);
     };
     let salt = random::<SALT_BYTES>();
     let mut sealed = SealingReader::new(reader, piece_cipher(&sealing.key, &salt));
-    let (piece, inline) = store_as_is(ctx, &mut sealed, length.map(sealed_size), destination.location)?;
-    let piece = piece.map(|piece| Piece { size: sealed.size(), salt: Some(hex(&salt)), ..piece });
-    Ok((piece, inline))
+    let stored = store_as_is(ctx, &mut sealed, length.map(sealed_size), destination)?;
+    let (size, salt) = (sealed.size(), Some(hex(&salt)));
+    Ok(Stored {
+        piece: stored.piece.map(|piece| Piece { size, salt: salt.clone(), ..piece }),
+        drafted: stored.drafted.map(|part| DraftPart { salt, ..part }),
+        ..stored
+    })
 }
 
 /// Stores what a reader yields. Small bodies stay in memory to become records; an empty one is
@@ -274,39 +283,37 @@ fn store_as_is(
     ctx: &Context<'_>,
     reader: &mut dyn Read,
     length: Option<u64>,
-    location: &str,
+    destination: &Destination<'_>,
 ) -> Result<Stored> {
+    let location = destination.location;
     let blobs = ctx.service.blobs_of(location)?;
     // Nothing of the body has been read: a client that waits for `100 Continue` keeps it.
     ctx.service.meta.check_room().and_then(|()| blobs.check_room()).map_err(store_error)?;
+    if let Some((draft, number)) = destination.piece_of {
+        let drafted = draft::write_part(blobs.as_ref(), (draft, number), reader, length)?;
+        return Ok(Stored { drafted, ..Stored::default() });
+    }
     let inline_max = blobs.inline_max();
     let mut head = Vec::new();
     if length.is_none_or(|length| length <= inline_max as u64) {
         head.reserve(length.map_or(0, |length| length.min(inline_max as u64) as usize + 1));
         reader.take(inline_max as u64 + 1).read_to_end(&mut head).map_err(Error::from_body)?;
         if head.is_empty() {
-            return Ok((None, Vec::new()));
+            return Ok(Stored::default());
         }
         if head.len() <= inline_max {
             let id = inline_body::new_id(ctx.now);
-            let size = head.len() as u64;
-            let piece =
-                Piece { id: id.clone(), size, inline: true, location: location.to_owned(), salt: None };
+            let piece = Piece { inline: true, ..Piece::whole(id.clone(), head.len() as u64, location) };
             let stored = inline_body::seal(&id, head);
-            return Ok((Some(piece), vec![(id, stored)]));
+            return Ok(Stored { piece: Some(piece), inline: vec![(id, stored)], drafted: None });
         }
     }
-    let hint = BlobHint {
-        bucket: ctx.bucket_name().as_str(),
-        key: ctx.key().as_str(),
-        owner: ctx.identity.canonical_id(),
-        length,
-    };
+    let hint = hint(ctx, length);
     let mut whole = head.as_slice().chain(reader);
     let written = match blobs.reserve(&hint) {
         None => blobs.write(&mut whole, &hint),
         Some(id) => {
-            let piece = Piece { id, size: 0, inline: false, location: location.to_owned(), salt: None };
+            let piece = Piece::whole(id, 0, location);
             ctx.service.reserve(&piece)?;
             let written = blobs.write_reserved(&piece.id, &mut whole, &hint);
             if written.as_ref().map_or(true, |written| written.size == 0) {
@@ -323,16 +330,20 @@ fn store_as_is(
         if blobs.lists() {
             let _ = blobs.delete(&written.id);
         }
-        return Ok((None, Vec::new()));
+        return Ok(Stored::default());
     }
-    let piece = Piece {
-        id: written.id,
-        size: written.size,
-        inline: false,
-        location: location.to_owned(),
-        salt: None,
-    };
-    Ok((Some(piece), Vec::new()))
+    let piece = Some(Piece::whole(written.id, written.size, location));
+    Ok(Stored { piece, ..Stored::default() })
+}
+
+/// What a store is told of a body that this request writes.
+pub fn hint<'c>(ctx: &'c Context<'_>, length: Option<u64>) -> BlobHint<'c> {
+    BlobHint {
+        bucket: ctx.bucket_name().as_str(),
+        key: ctx.key().as_str(),
+        owner: ctx.identity.canonical_id(),
+        length,
+    }
 }
 
 /// A version that is about to be published.

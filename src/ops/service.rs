@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::crypto::keyring::Keyring;
 use crate::error::{Code, Error, Result};
 use crate::model::bucket::BucketRecord;
-use crate::model::object::Piece;
+use crate::model::object::{Piece, bodies};
 use crate::model::{BucketName, keys};
 use crate::storage::{Batch, BlobStore, MetaStore, Outcome, StorageError};
 use std::collections::HashMap;
@@ -226,7 +226,7 @@ impl Service {
     /// Adds the removal of bodies to a batch: a body kept as a record goes at once, another one goes
     /// on the to-delete list in the same transaction that stops naming it.
     pub fn discard_in(&self, batch: &mut Batch, pieces: &[Piece]) {
-        for piece in pieces {
+        for piece in bodies(pieces) {
             if piece.inline {
                 batch.remove(keys::inline_body(&piece.id));
             } else {
@@ -237,7 +237,8 @@ impl Service {
 
     /// Tells the deleting thread of bodies that a commit has put on the to-delete list.
     pub fn discarded(&self, pieces: Vec<Piece>) {
-        pieces.into_iter().filter(|piece| !piece.inline).for_each(|piece| (self.discard)(piece));
+        let on_list = bodies(&pieces).filter(|piece| !piece.inline);
+        on_list.for_each(|piece| (self.discard)(piece.clone()));
     }
 
     /// Puts a body that is about to be written on the to-delete list, marked as reserved.

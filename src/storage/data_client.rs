@@ -7,10 +7,11 @@
 //! nothing else.
 
 use super::ids::IdSource;
-use super::remote::{Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, body_of, text_of};
+use super::remote::{
+    Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, RequestIds, body_of, text_of,
+};
 use super::shared_folder::{is_key, key_of};
 use super::{BlobHint, BlobId, Result, StorageError};
-use crate::codec::{hex, random};
 use crate::config::Remote;
 use serde_json::Value;
 use std::io::Read;
@@ -52,6 +53,7 @@ pub type DataClient = RemoteBlobs<Daemon>;
 /// The protocol of the data daemon.
 pub struct Daemon {
     endpoints: Endpoints,
+    requests: RequestIds,
     /// For empty bodies, which are not sent.
     ids: IdSource,
 }
@@ -62,6 +64,7 @@ impl DataClient {
         let endpoint = format!("http://{}", settings.authority);
         RemoteBlobs::of(Daemon {
             endpoints: Endpoints::new(vec![endpoint], settings.deadlines),
+            requests: RequestIds::new(),
             ids: IdSource::new(),
         })
     }
@@ -72,7 +75,7 @@ impl Daemon {
         Request::builder()
             .method(method)
             .uri(format!("{endpoint}{SERVICE}{name}"))
-            .header("x-scal-request-uids", hex(&random::<8>()))
+            .header("x-scal-request-uids", self.requests.next())
     }
 
     /// Sends a request without a body about a stored body.

@@ -17,6 +17,7 @@ pub mod buffers;
 pub mod checkpoint;
 pub mod data_client;
 pub mod database;
+pub mod drafts;
 pub mod fault;
 pub mod file_blobs;
 pub mod file_meta;
@@ -24,6 +25,7 @@ pub mod ids;
 pub mod inspect;
 pub mod journal;
 pub mod journals;
+mod kept;
 pub mod layout;
 pub mod memory;
 pub mod meta_wire;
@@ -33,6 +35,7 @@ pub mod recent;
 pub mod remote;
 pub mod remote_meta;
 pub mod room;
+mod s3_drafts;
 pub mod s3_upstream;
 pub mod shared_folder;
 pub mod sproxyd;
@@ -234,6 +237,12 @@ pub trait BlobStore: Send + Sync {
         hint: &BlobHint<'_>,
     ) -> std::result::Result<WrittenBlob, WriteError> {
         self.write(body, hint)
+    }
+
+    /// Bodies that are written in pieces, where the store has a way of its own to make them whole; elsewhere
+    /// such pieces are bodies.
+    fn drafts(&self) -> Option<&dyn drafts::Drafts> {
+        None
     }
 
     /// Bodies up to this many bytes may be kept as records in the [`MetaStore`] instead, where they

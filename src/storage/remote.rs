@@ -8,6 +8,8 @@
 //!
 //! Proxy variables of the environment are not heeded: where bodies go is said by the configuration alone.
 
+use super::drafts::Drafts;
+use super::kept::Connections;
 use super::names::Names;
 use super::{BlobHint, BlobId, BlobStore, Health, Result, StorageError, WriteError, WrittenBlob};
 use crate::codec::digest::Md5Hasher;
@@ -16,10 +18,10 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use ureq::http::{Request, Response};
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, SendBody};
 
 /// Bodies up to this size are held in memory while they are sent, so that they can be sent again.
@@ -228,10 +230,33 @@ pub fn agent(deadlines: &Deadlines, idle_connections_max: usize) -> Agent {
         .timeout_recv_response(Some(deadlines.answer))
         .timeout_per_read(Some(deadlines.idle))
         .timeout_per_write(Some(deadlines.idle));
-    Agent::with_parts(config.build(), DefaultConnector::default(), Names::default())
+    Agent::with_parts(config.build(), Connections::default(), Names::default())
 }
 
-/// A body on its way out. At most [`SMALL_BODY_BYTES_MAX`] of it are held in memory.
+/// Ids of requests, by which the log lines of both ends are found together. They only have to differ, so the
+/// system is asked for randomness once.
+pub struct RequestIds(AtomicU64);
+
+impl RequestIds {
+    /// Begins anywhere.
+    pub fn new() -> RequestIds {
+        RequestIds(AtomicU64::new(u64::from_be_bytes(random())))
+    }
+
+    /// The next id: 16 hexadecimal digits.
+    pub fn next(&self) -> String {
+        // An odd step passes through all numbers and makes neighbours look different.
+        hex(&self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).to_be_bytes())
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> RequestIds {
+        RequestIds::new()
+    }
+}
+
+/// A body on its way out. At most [`SMALL_BODY_BYTES_MAX`] of it are held in memory, unless it was made there.
 pub struct Outgoing<'b> {
     /// Its length in bytes.
     pub length: u64,
@@ -277,7 +302,12 @@ impl<'b> Outgoing<'b> {
         }
     }
 
-    /// The whole body, where it is small.
+    /// A body that was made here.
+    pub fn whole(bytes: Vec<u8>) -> Outgoing<'b> {
+        Outgoing { length: bytes.len() as u64, head: bytes, rest: Rest::Nothing, hasher: None }
+    }
+
+    /// The whole body, where it is in memory.
     pub fn small(&self) -> Option<&[u8]> {
         matches!(self.rest, Rest::Nothing).then_some(&self.head)
     }
@@ -559,6 +589,11 @@ pub trait Client: Fetch {
     /// # Errors
     /// What is wrong.
     fn ask_health(&self) -> std::result::Result<(), Failure>;
+
+    /// See [`BlobStore::drafts`].
+    fn drafts(&self) -> Option<&dyn Drafts> {
+        None
+    }
 }
 
 /// Bodies in a remote store.
@@ -634,6 +669,10 @@ impl<C: Client> BlobStore for RemoteBlobs<C> {
 
     fn list(&self, _: &mut dyn FnMut(BlobId)) -> Result<()> {
         Ok(())
+    }
+
+    fn drafts(&self) -> Option<&dyn Drafts> {
+        self.client.drafts()
     }
 
     fn health(&self) -> Health {

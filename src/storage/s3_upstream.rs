@@ -1,19 +1,20 @@
 //! Bodies in a bucket of another S3 store: locations of type `aws_s3`.
 //!
-//! Every body, whole object or part of an upload, is one remote object that is written once and never
-//! overwritten. Its key is readable, the bucket (unless `bucketMatch`) and the key it was stored under,
+//! Every body is one remote object that is written once and never overwritten. Its key is readable, the bucket (unless `bucketMatch`) and the key it was stored under,
 //! and unique: 32 random digits end it. So replacing an object here can never damage the version that a
 //! reader still reads or that a failed commit leaves in place, versions do not depend on the remote
 //! bucket having versioning, and a body whose writing ended in a time-out has a known name to be deleted
 //! by. What it costs is that remote keys are not the client's keys, as they are with Scality S3 Server:
 //! s3pail's records are needed to tell which is which.
 //!
-//! Multipart uploads are not passed on as such: each part is a remote object of its own.
+//! A body that is written in pieces is a multipart upload of the remote: `s3_drafts`.
 //!
 //! Requests are signed with signature version 4. Small bodies are signed themselves; of others the MD5 is
 //! compared with the ETag that comes back, where that is an MD5.
 
+use super::drafts::Drafts;
 use super::remote::{Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, body_of, text_of};
+use super::s3_drafts::Draft;
 use super::{BlobHint, BlobId, Result, StorageError};
 use crate::auth::Head;
 use crate::auth::keys::sha256;
@@ -177,16 +178,33 @@ impl S3Blobs {
 
 /// Whether a text ends as the keys that are made here do. Nothing else becomes part of a URL; the empty
 /// text would name the bucket.
-fn is_key(id: &BlobId) -> bool {
-    let end = id.0.rsplit_once('/').map_or("", |(_, end)| end);
-    id.0.len() <= KEY_BYTES_MAX
+pub(super) fn is_key(text: &str) -> bool {
+    let end = text.rsplit_once('/').map_or("", |(_, end)| end);
+    text.len() <= KEY_BYTES_MAX
         && end.len() == KEY_END_BYTES - 1
         && end.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// A request without its body.
+pub(super) struct Call<'c> {
+    pub method: Method,
+    /// The key that it is about; empty for the bucket.
+    pub key: &'c str,
+    /// The query as it goes on the wire, without `?`.
+    pub query: &'c str,
+    pub fields: &'c [(&'c str, &'c str)],
+}
+
+impl<'c> Call<'c> {
+    /// A request about an object itself.
+    pub(super) fn new(method: Method, key: &'c str) -> Call<'c> {
+        Call { method, key, query: "", fields: &[] }
+    }
+}
+
 impl Upstream {
     /// A new key: what can be read of it, cut where it would be too long, and the random end.
-    fn new_key(&self, hint: &BlobHint<'_>) -> BlobId {
+    pub(super) fn new_key(&self, hint: &BlobHint<'_>) -> BlobId {
         let readable = match self.settings.bucket_match {
             true => hint.key.to_owned(),
             false => format!("{}/{}", hint.bucket, hint.key),
@@ -202,15 +220,14 @@ impl Upstream {
         BlobId(format!("{}/{}", &readable[..cut], hex(&random::<16>())))
     }
 
-    /// A signed request. An empty key asks about the bucket.
+    /// A signed request, whose body has the digest `payload`.
     fn request(
         &self,
-        method: Method,
         endpoint: &str,
-        key: &str,
-        fields: &[(&str, &str)],
+        call: &Call<'_>,
         payload: &str,
     ) -> std::result::Result<Request<()>, Failure> {
+        let Call { method, key, query, fields } = *call;
         let mut path = String::new();
         if self.settings.path_style {
             path = format!("/{}", self.settings.bucket);
@@ -223,10 +240,12 @@ impl Upstream {
         fields.iter().for_each(|(name, value)| headers.push(name, value));
         let Settings { access_key, secret_key, region, .. } = &self.settings;
         let signer = Signer { access_key, secret: secret_key, region };
-        let head = Head { method, path: &path, query: "", headers: &headers };
+        let head = Head { method, path: &path, query, headers: &headers };
         let signed = signer.sign(self.clock.now(), &head, payload);
         signed.fields.iter().for_each(|(name, value)| headers.push(name, value));
-        let mut request = Request::builder().method(method.as_str()).uri(format!("{endpoint}{path}"));
+        let mark = if query.is_empty() { "" } else { "?" };
+        let uri = format!("{endpoint}{path}{mark}{query}");
+        let mut request = Request::builder().method(method.as_str()).uri(uri);
         for (name, value) in headers.iter() {
             request = request.header(name, value);
         }
@@ -235,16 +254,65 @@ impl Upstream {
     }
 
     /// Sends a request without a body, again when the answer says that it may pass.
-    fn send(
+    pub(super) fn send(&self, call: &Call<'_>) -> std::result::Result<Response<Body>, Failure> {
+        self.send_counted(call, &mut 0)
+    }
+
+    /// [`Upstream::send`], with the number of times that it was sent added to `tries`.
+    pub(super) fn send_counted(
         &self,
-        method: Method,
-        key: &str,
-        fields: &[(&str, &str)],
+        call: &Call<'_>,
+        tries: &mut u32,
     ) -> std::result::Result<Response<Body>, Failure> {
         self.endpoints.attempt(&mut |endpoint| {
-            let request = self.request(method, endpoint, key, fields, &hex(&sha256(b"")))?;
+            *tries += 1;
+            let request = self.request(endpoint, call, &hex(&sha256(b"")))?;
             may_pass(self.endpoints.send(request)?)
         })
+    }
+
+    /// Sends a request with a body; again when the answer says that it may pass and the body is at hand.
+    /// `judge` takes the answer.
+    pub(super) fn send_body<T>(
+        &self,
+        call: &Call<'_>,
+        outgoing: &mut Outgoing<'_>,
+        judge: &mut dyn FnMut(Response<Body>) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
+        let length = outgoing.length.to_string();
+        let payload = match outgoing.small() {
+            Some(body) => hex(&sha256(body)),
+            None => "UNSIGNED-PAYLOAD".to_owned(),
+        };
+        let fields = [&[("content-length", length.as_str())], call.fields].concat();
+        let call = Call { fields: &fields, ..*call };
+        self.endpoints.attempt(&mut |endpoint| {
+            let request = self.request(endpoint, &call, &payload)?;
+            let answer = self.endpoints.send_body(request, outgoing)?;
+            judge(if outgoing.is_repeatable() { may_pass(answer)? } else { answer })
+        })
+    }
+
+    /// What a new object asks for.
+    pub(super) fn creation_fields(&self) -> &'static [(&'static str, &'static str)] {
+        if self.settings.encrypt { &[("x-amz-server-side-encryption", "AES256")] } else { &[] }
+    }
+}
+
+/// The ETag in the answer to a body that was stored, compared with what was sent where it is a digest of it.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when the remote stored something else.
+pub(super) fn stored_tag(answer: Response<Body>, outgoing: &mut Outgoing<'_>) -> Result<String> {
+    let field = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let tag = field("etag").unwrap_or("").trim_matches('"').to_owned();
+    // With some encryptions the ETag is no digest of the body: then it says nothing.
+    let is_md5 = tag.len() == 32 && field("x-amz-server-side-encryption").is_none_or(|kind| kind == "AES256");
+    text_of(answer);
+    let md5 = outgoing.take_md5();
+    match is_md5 && !tag.eq_ignore_ascii_case(&md5) {
+        true => Err(StorageError::Corrupt(format!("sent {md5}, the remote stored {tag}"))),
+        false => Ok(tag),
     }
 }
 
@@ -257,7 +325,7 @@ fn may_pass(answer: Response<Body>) -> std::result::Result<Response<Body>, Failu
 }
 
 /// An answer with another status than success, with the S3 error code where there is one.
-fn refused(what: &str, answer: Response<Body>) -> StorageError {
+pub(super) fn refused(what: &str, answer: Response<Body>) -> StorageError {
     let status = answer.status().as_u16();
     let text = text_of(answer);
     StorageError::Unavailable(format!("the remote store answered {what} with {status} {}", code_of(&text)))
@@ -273,7 +341,7 @@ fn gone(answer: Response<Body>, what: &str) -> Result<Option<Box<dyn Read + Send
 }
 
 /// The text of the first `Code` element. A code only chooses a message, so no more of XML is read.
-fn code_of(text: &str) -> &str {
+pub(super) fn code_of(text: &str) -> &str {
     let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
     code.map_or("", |(code, _)| code)
 }
@@ -281,8 +349,8 @@ fn code_of(text: &str) -> &str {
 impl Fetch for Upstream {
     fn fetch(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Box<dyn Read + Send>>> {
         let bytes = format!("bytes={}-{}", range.start, range.end - 1);
-        let answer =
-            self.send(Method::Get, &id.0, &[("range", bytes.as_str())]).map_err(Failure::into_storage)?;
+        let call = Call { fields: &[("range", bytes.as_str())], ..Call::new(Method::Get, &id.0) };
+        let answer = self.send(&call).map_err(Failure::into_storage)?;
         match answer.status().as_u16() {
             200 | 206 => Ok(Some(body_of(answer, &range)?)),
             404 => gone(answer, "GET"),
@@ -300,42 +368,24 @@ impl Client for Upstream {
     }
 
     fn is_name(&self, id: &BlobId) -> bool {
-        is_key(id)
+        is_key(&id.0) || Draft::of(id).is_some()
     }
 
     fn put(&self, id: &BlobId, outgoing: &mut Outgoing<'_>) -> std::result::Result<BlobId, Failure> {
-        let length = outgoing.length.to_string();
-        let payload = match outgoing.small() {
-            Some(body) => hex(&sha256(body)),
-            None => "UNSIGNED-PAYLOAD".to_owned(),
-        };
-        let mut fields = vec![("content-length", length.as_str())];
-        if self.settings.encrypt {
-            fields.push(("x-amz-server-side-encryption", "AES256"));
-        }
-        let answer = self.endpoints.attempt(&mut |endpoint| {
-            let request = self.request(Method::Put, endpoint, &id.0, &fields, &payload)?;
-            let answer = self.endpoints.send_body(request, outgoing)?;
-            if outgoing.is_repeatable() { may_pass(answer) } else { Ok(answer) }
-        })?;
+        let call = Call { fields: self.creation_fields(), ..Call::new(Method::Put, &id.0) };
+        let answer = self.send_body(&call, outgoing, &mut Ok)?;
         if answer.status().as_u16() != 200 {
             return Err(refused("PUT", answer).into());
         }
-        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or("");
-        let etag = etag.trim_matches('"').to_ascii_lowercase();
-        // With some encryptions the ETag is no digest of the body: then it says nothing.
-        let encryption = answer.headers().get("x-amz-server-side-encryption");
-        let is_md5 = etag.len() == 32 && encryption.is_none_or(|kind| kind == "AES256");
-        text_of(answer);
-        let md5 = outgoing.take_md5();
-        match is_md5 && etag != md5 {
-            true => Err(StorageError::Corrupt(format!("sent {md5}, the remote stored {etag}")).into()),
-            false => Ok(id.clone()),
-        }
+        stored_tag(answer, outgoing)?;
+        Ok(id.clone())
     }
 
     fn remove(&self, id: &BlobId) -> std::result::Result<(), Failure> {
-        let answer = self.send(Method::Delete, &id.0, &[])?;
+        if let Some(draft) = Draft::of(id) {
+            return self.remove_draft(&draft);
+        }
+        let answer = self.send(&Call::new(Method::Delete, &id.0))?;
         match answer.status().as_u16() {
             200 | 204 => {
                 text_of(answer);
@@ -347,7 +397,7 @@ impl Client for Upstream {
     }
 
     fn ask_health(&self) -> std::result::Result<(), Failure> {
-        let answer = self.send(Method::Head, "", &[])?;
+        let answer = self.send(&Call::new(Method::Head, ""))?;
         match answer.status().as_u16() {
             200 => Ok(()),
             status => Err(StorageError::Unavailable(format!(
@@ -356,6 +406,10 @@ impl Client for Upstream {
             ))
             .into()),
         }
+    }
+
+    fn drafts(&self) -> Option<&dyn Drafts> {
+        Some(self)
     }
 }
 
@@ -434,7 +488,7 @@ mod tests {
             let client = client(json!({ "bucketMatch": bucket_match }));
             let hint = BlobHint { bucket: "bucket", key, owner: "o", length: None };
             let one = client.new_key(&hint).0;
-            assert!(one.starts_with(start) && is_key(&BlobId(one.clone())), "{one}");
+            assert!(one.starts_with(start) && is_key(&one), "{one}");
             assert_ne!(one, client.new_key(&hint).0);
             if !key.starts_with(&long) {
                 assert_eq!(one.len(), start.len() + 32, "{one}");

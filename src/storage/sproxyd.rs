@@ -5,7 +5,9 @@
 //! node is well. Every node of the list serves every key. The key layout lets the operators of a RING
 //! tell from a key where it came from, so it is kept to the byte.
 
-use super::remote::{Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, body_of, text_of};
+use super::remote::{
+    Client, Deadlines, Endpoints, Failure, Fetch, Outgoing, RemoteBlobs, RequestIds, body_of, text_of,
+};
 use super::{BlobHint, BlobId, Result, StorageError};
 use crate::codec::digest::md5;
 use crate::codec::{hex, random};
@@ -78,6 +80,7 @@ pub type SproxydBlobs = RemoteBlobs<Sproxyd>;
 /// The protocol of sproxyd.
 pub struct Sproxyd {
     endpoints: Endpoints,
+    requests: RequestIds,
     path: String,
     class_of_service: u8,
 }
@@ -88,6 +91,7 @@ impl SproxydBlobs {
         let nodes = settings.bootstrap.iter().map(|node| format!("http://{node}")).collect();
         RemoteBlobs::of(Sproxyd {
             endpoints: Endpoints::new(nodes, settings.deadlines),
+            requests: RequestIds::new(),
             path: settings.url_path(),
             class_of_service: settings.class_of_service.unwrap_or(CLASS_OF_SERVICE_DEFAULT),
         })
@@ -123,7 +127,7 @@ impl Sproxyd {
             .method(method)
             .uri(format!("{endpoint}{}{name}", self.path))
             .header("content-type", "application/octet-stream")
-            .header("x-scal-request-uids", hex(&random::<8>()))
+            .header("x-scal-request-uids", self.requests.next())
             .header("x-scal-replica-policy", "immutable")
     }
 }

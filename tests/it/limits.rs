@@ -52,6 +52,7 @@ fn upload_of(server: &TestServer, parts: u16, bytes_each: u64) -> (String, Strin
         etag: etag.clone(),
         checksum: None,
         pieces: Vec::new(),
+        drafted: None,
     };
     let stored = part.encode();
     let mut batch = Batch::new();

@@ -286,7 +286,7 @@ fn what_a_crash_left_half_written_is_deleted_and_cannot_be_published() {
     // The record and the body of a PUT whose process was killed before its commit.
     let server = start();
     let id = BlobId(format!("{}590000003{}", "0".repeat(30), "0"));
-    let piece = Piece { id: id.clone(), size: 1, inline: false, location: "ring".to_owned(), salt: None };
+    let piece = Piece::whole(id.clone(), 1, "ring");
     server.service().reserve(&piece).unwrap();
     ring.keys.lock().unwrap().insert(id.0.clone(), b"x".to_vec());
     let mut publishing = Batch::new();

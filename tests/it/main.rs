@@ -50,6 +50,7 @@ mod protocol; // raw sockets: HTTP itself
 mod races; // writes at the same moment
 mod random_model; // random histories against a model
 mod readme; // what the README claims
+mod s3_drafts; // uploads in parts that another S3 store puts together
 mod s3_upstream; // another S3 store as a location
 mod scrub; // damage that is found before somebody needs the body
 mod signature; // who is let in

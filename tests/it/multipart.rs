@@ -211,6 +211,39 @@ fn completions_and_an_abort_never_both_win() {
     });
 }
 
+/// Neither the end of an upload nor its completion may miss a part that arrives meanwhile.
+#[test]
+fn a_part_that_meets_the_end_of_its_upload_does_not_outlive_it() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        for round in 0..60 {
+            let id = create(server, "/abc/k");
+            let etag = upload(server, "/abc/k", &id, 200, b"listed");
+            std::thread::scope(|scope| {
+                for first in [1, 100] {
+                    let id = &id;
+                    scope.spawn(move || {
+                        let target = |number| format!("/abc/k?partNumber={number}&uploadId={id}");
+                        (first..first + 90).any(|number| server.put(&target(number), b"x").status != 200)
+                    });
+                }
+                match round % 2 {
+                    0 => _ = server.delete(&format!("/abc/k?uploadId={id}")).expect(204),
+                    _ => _ = complete(server, "/abc/k", &id, &[(200, &*etag)]).expect(200),
+                }
+            });
+            let parts = s3pail::model::keys::parts(s3pail::model::SortedId::parse(&id).unwrap());
+            let mut left = 0;
+            let count = &mut |_: &[u8], _: &[u8]| {
+                left += 1;
+                s3pail::storage::Visit::Next
+            };
+            server.service().meta.scan(&parts.start..&parts.end, count).unwrap();
+            assert_eq!(left, 0, "parts outlive their upload");
+        }
+    });
+}
+
 /// As recorded of AWS S3.
 #[test]
 fn a_completion_is_told_what_is_wrong_with_it_in_the_order_of_s3() {

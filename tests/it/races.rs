@@ -96,10 +96,11 @@ fn completes_an_abort_and_a_part_agree_on_one_outcome() {
             }
             let replies = race(server, &requests);
             let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
-            assert!(
-                statuses.iter().all(|it| [200, 204, 400, 404].contains(it)),
-                "race {round}: {statuses:?}"
-            );
+            // Where a store puts the parts together itself, it takes none while it does.
+            let may_be = |(status, request): (&u16, &Request<'_>)| {
+                [200, 204, 400, 404].contains(status) || (*status, request.0) == (409, "PUT")
+            };
+            assert!(statuses.iter().zip(&requests).all(may_be), "race {round}: {statuses:?}");
             let completed = statuses[..2].contains(&200);
             let shown = server.get(&key);
             assert_eq!(shown.status, if completed { 200 } else { 404 }, "race {round}: {statuses:?}");

@@ -7,6 +7,7 @@ use s3pail::storage::{BlobHint, BlobId, BlobStore, StorageError, WriteError};
 use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// The details of a location that is bucket `remote` at an address.
@@ -172,6 +173,36 @@ fn another_digest_than_that_of_the_body_is_an_error() {
     let encrypted = "HTTP/1.1 200 OK\r\nETag: \"d41d8cd98f00b204e9800998ecf8427e\"\r\n\
                      x-amz-server-side-encryption: aws:kms\r\nContent-Length: 0\r\n\r\n";
     write(&client(saying(encrypted), json!({})), "key", b"x").unwrap();
+}
+
+/// What a connection says without having been asked is never taken for the answer to the next request.
+#[test]
+fn a_connection_with_bytes_that_nobody_asked_for_is_not_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let ((go, gone), (said, heard)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.by_ref().lines().map_while(Result::ok).any(|line| line.is_empty()) {
+                let head = "HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\nContent-Range: bytes 2-3/10\r\n\r\n";
+                stream.write_all(format!("{head}ab").as_bytes()).unwrap();
+                if gone.recv().is_err() {
+                    return;
+                }
+                let _ = stream.write_all(format!("{head}XX").as_bytes());
+                said.send(()).unwrap();
+            }
+        }
+    });
+    let blobs = client(address, json!({}));
+    let id = BlobId(format!("bucket/key/{}", "0".repeat(32)));
+    for _ in 0..5 {
+        assert_eq!(read(&blobs, &id, 2..4).unwrap(), b"ab");
+        go.send(()).unwrap();
+        heard.recv_timeout(DEADLINE).unwrap();
+    }
 }
 
 #[test]

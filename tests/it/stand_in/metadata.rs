@@ -1,5 +1,6 @@
 //! A metadata daemon on a port of its own, and a line to it that loses answers.
 
+use super::line::{self, Fate};
 use crate::harness::DEADLINE;
 use s3pail::config::{Remote, Role};
 use s3pail::daemon::metadata::MetadataDaemon;
@@ -9,8 +10,7 @@ use s3pail::storage::MetaStore;
 use s3pail::storage::memory::{Budget, MemoryMeta};
 use s3pail::storage::remote::Deadlines;
 use s3pail::storage::remote_meta::RemoteMeta;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -77,70 +77,24 @@ pub struct Line {
 
 impl Line {
     pub fn to(daemon: SocketAddr) -> Line {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let line = line::Line::to(daemon);
         let lose = Arc::new(AtomicUsize::new(0));
         let lost: Arc<Mutex<Box<dyn FnMut() + Send>>> = Arc::new(Mutex::new(Box::new(|| {})));
-        let line = Line { address, lose: lose.clone(), lost: lost.clone() };
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = stream else { return };
-                let (lose, lost) = (lose.clone(), lost.clone());
-                std::thread::spawn(move || carry(stream, daemon, &lose, &lost));
+        let (address, losing, after) = (line.address, lose.clone(), lost.clone());
+        line.decide(move |request| {
+            let is_commit = request.starts_with("POST /metadata/commit ");
+            let fewer = |left: usize| left.checked_sub(1);
+            if !is_commit || losing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_err() {
+                return Fate::Pass;
             }
+            let after = after.clone();
+            Fate::Lose(Box::new(move || (after.lock().unwrap())()))
         });
-        line
+        Line { address, lose, lost }
     }
 
     pub fn client(&self) -> RemoteMeta {
         let deadlines = Deadlines { answer: Duration::from_secs(5), ..Deadlines::default() };
         RemoteMeta::new(&self.address.to_string(), deadlines)
     }
-}
-
-/// Carries the requests of one connection, each on a connection of its own, until an answer is lost.
-fn carry(
-    stream: TcpStream,
-    daemon: SocketAddr,
-    lose: &AtomicUsize,
-    lost: &Mutex<Box<dyn FnMut() + Send>>,
-) -> Option<()> {
-    let mut writer = stream.try_clone().ok()?;
-    let mut reader = BufReader::new(stream);
-    loop {
-        let request = message(&mut reader)?;
-        let mut upstream = TcpStream::connect(daemon).ok()?;
-        upstream.write_all(&request).ok()?;
-        let answer = message(&mut BufReader::new(upstream))?;
-        let is_commit = request.starts_with(b"POST /metadata/commit ");
-        let fewer = |left: usize| left.checked_sub(1);
-        if is_commit && lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
-            (lost.lock().unwrap())();
-            return None;
-        }
-        writer.write_all(&answer).ok()?;
-    }
-}
-
-/// One request or answer, head and body.
-fn message(reader: &mut impl BufRead) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        bytes.extend(line.as_bytes());
-        if line.trim_end().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    reader.take(length).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
