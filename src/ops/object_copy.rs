@@ -5,7 +5,7 @@
 
 use super::checksum::{part_algorithm, requested_algorithm};
 use super::conditions::{Current, Target, WriteConditions, check_copy_source};
-use super::encryption::Sealing;
+use super::encryption::{self, Sealing};
 use super::list::parse_upload_id;
 use super::multipart::{checksum_of, commit_part, find_upload};
 use super::object_get::{PieceReader, find_version, parse_part_number};
@@ -131,7 +131,7 @@ pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let condition = WriteConditions::from_headers(ctx.headers)?;
     let sealing = Sealing::of_new_object(ctx)?;
     let (found, mut reader, length) = open_source(ctx, !replace_tags, &|found| {
-        refuse_unchanged(ctx, found, replace_metadata || sealing.is_some())?;
+        refuse_unchanged(ctx, found, replace_metadata || encryption::is_chosen(ctx))?;
         if found.record.head.size > PUT_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
             return Err(Error::with_message(Code::InvalidRequest, message));
@@ -212,8 +212,8 @@ fn directive(ctx: &Context<'_>, name: &'static str) -> Result<bool> {
 }
 
 /// Copying an object onto itself is only allowed when it changes something. A request that names a storage
-/// class or an encryption, or a bucket that has a default one, counts as a change whatever the object had;
-/// a class that only the absence of its field stands for does not.
+/// class or an encryption, or a bucket that was given a default one, counts as a change whatever the object had;
+/// a class that only the absence of its field stands for does not, nor does the encryption of all buckets.
 fn refuse_unchanged(ctx: &Context<'_>, found: &Found, is_changed: bool) -> Result<()> {
     let itself = found.source.bucket == *ctx.bucket_name()
         && found.source.key == *ctx.key()
