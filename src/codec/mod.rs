@@ -6,6 +6,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 pub mod clock;
 pub mod digest;
+pub mod encoded_word;
 pub mod form_data;
 pub mod ids;
 pub mod sequence;
