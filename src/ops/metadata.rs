@@ -87,7 +87,7 @@ pub fn read_user(headers: &Headers) -> Result<Vec<(String, String)>> {
         let value = encoded_word::decode(&encoded_word::from_latin1(value.as_bytes()));
         match user.iter_mut().find(|(known, _)| known == name) {
             Some((_, joined)) => *joined = format!("{joined},{value}"),
-            None => user.push((name.to_owned(), value.to_owned())),
+            None => user.push((name.to_owned(), value)),
         }
     }
     let size: usize = user.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -153,7 +153,7 @@ pub fn parse_tagging_header(text: &str) -> Result<Vec<(String, String)>> {
         query.iter().map(|(name, value)| (name.to_owned(), value.unwrap_or("").to_owned())).collect();
     let duplicate =
         tags.iter().enumerate().any(|(at, (name, _))| tags[..at].iter().any(|(seen, _)| seen == name));
-    if duplicate {
+    if duplicate || tags.iter().any(|(name, _)| name.is_empty()) {
         return Err(malformed());
     }
     check_tags(&tags, OBJECT_TAGS_MAX)?;
@@ -266,6 +266,7 @@ mod tests {
         for bad in ["a=1&a=2", "a=%zz", "=x", "aws:x=1", "a=|", "a=1,b=2"] {
             assert!(parse_tagging_header(bad).is_err(), "{bad}");
         }
+        assert_eq!(parse_tagging_header("=").expect_err("no name").code(), Code::InvalidArgument);
         let eleven: Vec<String> = (0..11).map(|i| format!("k{i}=v")).collect();
         assert_eq!(parse_tagging_header(&eleven.join("&")).expect_err("too many").code(), Code::BadRequest);
     }

@@ -42,15 +42,14 @@ impl Source {
     /// Reads the header: a path, percent-encoded once, and after a literal `?versionId=` the version.
     /// An encoded question mark belongs to the key.
     fn parse(header: &str) -> Result<Source> {
-        let malformed = || {
-            let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
-            Error::invalid_argument("x-amz-copy-source", header, message)
-        };
+        let refused = |message| Error::invalid_argument("x-amz-copy-source", header, message);
+        let malformed =
+            || refused("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
         let (path, version) = match header.split_once("?versionId=") {
             Some((path, version)) => (path, Some(version)),
             None => (header, None),
         };
-        let path = uri::decode(path).ok_or_else(malformed)?;
+        let path = uri::decode(path).ok_or_else(|| refused("Invalid copy source encoding"))?;
         let (bucket, key) = path.strip_prefix('/').unwrap_or(&path).split_once('/').ok_or_else(malformed)?;
         if bucket.is_empty() || key.is_empty() {
             return Err(malformed());
@@ -124,8 +123,8 @@ fn open_source(
 /// CopyObject.
 pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     refuse_version_id(ctx)?;
-    let replace_metadata = directive(ctx, "x-amz-metadata-directive")?;
-    let replace_tags = directive(ctx, "x-amz-tagging-directive")?;
+    let replace_metadata = directive(ctx, "x-amz-metadata-directive", "Unknown metadata directive.")?;
+    let replace_tags = directive(ctx, "x-amz-tagging-directive", "Unknown tagging directive.")?;
     let storage_class = metadata::storage_class(ctx)?;
     let algorithm = requested_algorithm(ctx.headers)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
@@ -203,11 +202,11 @@ fn take_over_location(copied: &mut Vec<(String, String)>, own: Vec<(String, Stri
 }
 
 /// Reads a directive: whether it says `REPLACE`.
-fn directive(ctx: &Context<'_>, name: &'static str) -> Result<bool> {
+fn directive(ctx: &Context<'_>, name: &'static str, unknown: &'static str) -> Result<bool> {
     match ctx.header(name) {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
-        Some(other) => Err(Error::invalid_argument(name, other, "Unknown metadata directive.")),
+        Some(other) => Err(Error::invalid_argument(name, other, unknown)),
     }
 }
 
@@ -293,5 +292,7 @@ mod tests {
         for header in ["", "/", "abc", "abc/", "/abc/", "//k", "abc/%zz", "A_B/k"] {
             assert!(Source::parse(header).is_err(), "{header}");
         }
+        let Err(refused) = Source::parse("abc/%zz") else { panic!("broken escapes were taken") };
+        assert_eq!(refused.message(), "Invalid copy source encoding");
     }
 }
