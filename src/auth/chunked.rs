@@ -153,8 +153,9 @@ fn refuse(code: Code) -> io::Error {
     io::Error::other(Error::new(code))
 }
 
+/// S3 takes chunks that are not well-formed for a body that ends too early.
 fn malformed() -> io::Error {
-    io::Error::other(Error::with_message(Code::InvalidRequest, "The chunks of the body are not well-formed."))
+    io::Error::other(Error::new(Code::IncompleteBody).cause("the chunks of the body are not well-formed"))
 }
 
 impl<R: Read> ChunkedReader<R> {

@@ -282,7 +282,15 @@ fn scheme(authorization: &str) -> Result<Mechanism<'_>> {
         "AWS" => Ok(Mechanism::HeaderV2(rest.trim())),
         "AWS4-HMAC-SHA256" => Ok(Mechanism::HeaderV4(rest.trim())),
         "AWS4-ECDSA-P256-SHA256" => Err(Error::new(Code::NotImplemented).field("Header", "Authorization")),
-        _ => Err(Error::invalid_argument("Authorization", authorization, "Unsupported Authorization Type")),
+        _ => Err(Error::invalid_argument(
+            "Authorization",
+            authorization,
+            if rest.is_empty() {
+                "Authorization header is invalid -- one and only one ' ' (space) required"
+            } else {
+                "Unsupported Authorization Type"
+            },
+        )),
     }
 }
 

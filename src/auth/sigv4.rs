@@ -175,18 +175,18 @@ pub(super) fn parse_scope<'r>(door: &Door<'_>, credential: &'r str, wording: Wor
     if access_key.is_empty() {
         return Err(wording.error("a non-empty Access Key (AKID) must be provided in the credential."));
     }
-    if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wording.error(&format!(
-            "incorrect date format \"{date}\". This date in the credential must be in the format \"yyyyMMdd\"."
-        )));
+    if terminal != "aws4_request" {
+        let what = format!("incorrect terminal \"{terminal}\". This endpoint uses \"aws4_request\".");
+        return Err(wording.error(&what));
     }
     if service != "s3" {
         let what = format!("incorrect service \"{service}\". This endpoint belongs to \"s3\".");
         return Err(wording.error(&what));
     }
-    if terminal != "aws4_request" {
-        let what = format!("incorrect terminal \"{terminal}\". This endpoint uses \"aws4_request\".");
-        return Err(wording.error(&what));
+    if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wording.error(&format!(
+            "incorrect date format \"{date}\". This date in the credential must be in the format \"yyyyMMdd\"."
+        )));
     }
     match &door.settings.region {
         Some(expected) if expected != region => Err(wording
@@ -217,7 +217,10 @@ pub(super) fn check_day(date: &str, at: Millis, wording: Wording) -> Result<()> 
     let day = &day[..8];
     let what =
         format!("Invalid credential date \"{date}\". This date is not the same as X-Amz-Date: \"{day}\".");
-    Err(wording.error(&what))
+    Err(match wording {
+        Wording::Header => wording.error(&what),
+        Wording::Query => query_error(what),
+    })
 }
 
 fn query_error(message: impl Into<Cow<'static, str>>) -> Error {

@@ -196,6 +196,8 @@ fn a_broken_signature_is_never_taken_for_none() {
     }
     let error = attempt().field("authorization", "Bearer abc").refused(Code::InvalidArgument);
     assert_eq!(error.message(), "Unsupported Authorization Type");
+    let error = attempt().field("authorization", "Bearer").refused(Code::InvalidArgument);
+    assert!(error.message().contains("one and only one ' ' (space) required"), "{}", error.message());
     for (query, code) in [
         ("X-Amz-Algorithm", Code::AuthorizationQueryParametersError),
         ("X-Amz-Signature=0", Code::AuthorizationQueryParametersError),

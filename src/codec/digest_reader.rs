@@ -40,6 +40,8 @@ pub struct Digested {
     pub md5: Option<[u8; MD5_BYTES]>,
     /// Its checksum of the reader's algorithm.
     pub checksum: Option<Checksum>,
+    /// Its checksum of the algorithm of [`DigestReader::with_second`].
+    pub second: Option<Checksum>,
 }
 
 /// Where the MD5 is computed.
@@ -92,6 +94,7 @@ pub struct DigestReader<'a> {
     expectation: Expectation<'a>,
     md5: Option<Md5>,
     checksum: Option<Hasher>,
+    second: Option<(ChecksumAlgorithm, Hasher)>,
     size: u64,
     progress: Progress,
 }
@@ -113,9 +116,16 @@ impl<'a> DigestReader<'a> {
             expectation,
             md5: Some(Md5::Here(Md5Hasher::new())),
             checksum: algorithm.map(Hasher::new),
+            second: None,
             size: 0,
             progress: Progress::Reading,
         }
+    }
+
+    /// Computes a checksum of one more algorithm, to which no value is compared.
+    pub fn with_second(mut self, algorithm: ChecksumAlgorithm) -> DigestReader<'a> {
+        self.second = Some((algorithm, Hasher::new(algorithm)));
+        self
     }
 
     /// Does not compute MD5, for bodies whose ETag comes from elsewhere. A `Content-MD5` is then not
@@ -166,6 +176,9 @@ impl<'a> DigestReader<'a> {
         if let Some(checksum) = &mut self.checksum {
             checksum.update(bytes);
         }
+        if let Some((_, second)) = &mut self.second {
+            second.update(bytes);
+        }
         Ok(())
     }
 
@@ -184,7 +197,9 @@ impl<'a> DigestReader<'a> {
         if let Some(actual) = &checksum {
             self.verify_checksum(actual)?;
         }
-        Ok(Digested { size: self.size, md5, checksum })
+        let second =
+            self.second.take().map(|(algorithm, hasher)| Checksum { algorithm, bytes: hasher.finish() });
+        Ok(Digested { size: self.size, md5, checksum, second })
     }
 
     fn verify_checksum(&mut self, actual: &Checksum) -> Result<()> {

@@ -9,6 +9,7 @@ pub mod beside;
 pub mod clock;
 pub mod digest;
 pub mod digest_reader;
+pub mod encoded_word;
 pub mod form_data;
 pub mod ids;
 pub mod sequence;

@@ -74,6 +74,7 @@ impl Config {
             region: raw.text(Id::Region)?.map(str::to_owned),
             locations,
             part_bytes_min: if raw.switch(Id::MpuTesting)? { 0 } else { PART_BYTES_MIN },
+            default_encryption: raw.choice(Id::DefaultEncryption)? == Some("AES256"),
             lifecycle_day_ms: raw.number(Id::LifecycleDaySeconds)?.map_or(DAY_MS, |seconds| seconds * 1_000),
             restore_ms: raw.number(Id::RestoreSeconds)?.unwrap_or(0) * 1_000,
             scrub_period_ms: raw.number(Id::ScrubDays)?.unwrap_or(SCRUB_DAYS) * DAY_MS,

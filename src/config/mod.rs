@@ -175,6 +175,8 @@ pub struct Config {
     pub locations: BTreeMap<String, Location>,
     /// The smallest part that is not the last, in bytes (5 MiB; 0 with `MPU_TESTING=yes`).
     pub part_bytes_min: u64,
+    /// Encrypt new objects under SSE-S3 where neither the request nor the bucket says how.
+    pub default_encryption: bool,
     /// How long a day of lifecycle rules lasts, in milliseconds.
     pub lifecycle_day_ms: u64,
     /// How long a restore from an archive class takes, in milliseconds.

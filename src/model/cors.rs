@@ -29,7 +29,7 @@ pub struct CorsRule {
     pub expose: Vec<String>,
     /// How long a browser may remember the answer to a preflight, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_age_s: Option<u32>,
+    pub max_age_s: Option<i64>,
 }
 
 impl CorsConfiguration {

@@ -98,6 +98,14 @@ pub struct BucketEncryption {
     pub customer_keys_blocked: Option<bool>,
 }
 
+/// SSE-S3: the default encryption of every bucket on AWS that was given no other.
+pub static SSE_S3: BucketEncryption = BucketEncryption {
+    method: Method::Service,
+    kms_key: None,
+    bucket_key: false,
+    customer_keys_blocked: None,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

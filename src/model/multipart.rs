@@ -86,7 +86,7 @@ pub struct PartRecord {
     pub size: u64,
     /// Its ETag, without quotes: the MD5 of its bytes in hexadecimal.
     pub etag: String,
-    /// Its checksum in base64, by the algorithm of the upload (or the one the client sent).
+    /// Its checksum in base64, by the algorithm of the upload, or CRC64NVME where that chose none.
     #[serde(default)]
     pub checksum: Option<(ChecksumAlgorithm, String)>,
     /// Where its bytes are, unless they are a piece of the upload's draft.

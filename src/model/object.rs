@@ -154,7 +154,7 @@ pub struct ObjectDetail {
     /// System metadata by lower-case header name: `content-type`, `cache-control`, ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// User metadata: what follows `x-amz-meta-`, in lower case, and the value byte for byte.
+    /// User metadata: what follows `x-amz-meta-`, in lower case, and the text that the value stands for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metadata: Vec<(String, String)>,
     /// Tags in the order given.

@@ -27,6 +27,9 @@ pub const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
 /// The location that S3 does not name.
 const UNNAMED_LOCATION: &str = "us-east-1";
 
+/// Where CreateBucket and HeadBucket tell the bucket's ARN.
+const ARN_HEADER: &str = "x-amz-bucket-arn";
+
 /// ListBuckets.
 pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let account = ctx.identity.account().ok_or_else(|| Error::new(Code::AccessDenied))?;
@@ -74,6 +77,7 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         if with_region {
             xml.element("BucketRegion", &record.location);
         }
+        xml.element("BucketArn", &arn(name));
         xml.close("Bucket");
     }
     xml.close("Buckets");
@@ -84,6 +88,11 @@ pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         xml.element("Prefix", prefix);
     }
     Ok(xml_response(200, xml.end("ListAllMyBucketsResult")))
+}
+
+/// The name of a bucket as AWS's other services know it.
+fn arn(name: &str) -> String {
+    format!("arn:aws:s3:::{name}")
 }
 
 fn parse_max_buckets(text: &str) -> Result<usize> {
@@ -145,7 +154,7 @@ pub fn create(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
             break;
         }
     }
-    Ok(Response::new(200).header("Location", format!("/{name}")))
+    Ok(Response::new(200).header("Location", format!("/{name}")).header(ARN_HEADER, arn(name.as_str())))
 }
 
 /// Creating a bucket that is there already succeeds only for its owner, and only between locations
@@ -227,6 +236,7 @@ pub fn head(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     Ok(Response::new(200)
         .header("x-amz-bucket-region", ctx.bucket().record.location.clone())
         .header("x-amz-access-point-alias", "false")
+        .header(ARN_HEADER, arn(ctx.bucket_name().as_str()))
         .header("Content-Type", "application/xml"))
 }
 

@@ -1,9 +1,11 @@
 //! PutBucketEncryption, GetBucketEncryption, DeleteBucketEncryption.
 //!
-//! Source: S3 API reference, the pages of those names. A bucket that was never configured stores objects
-//! as they come, so that it has no configuration to show, where S3 shows its default of SSE-S3.
+//! Source: S3 API reference, the pages of those names. A bucket that was never configured shows SSE-S3 where
+//! that is the default of all buckets, as on AWS. Otherwise it stores objects as they come, and has nothing to
+//! show.
 
 use super::bucket::SMALL_BODY_BYTES_MAX;
+use super::encryption::default_of;
 use super::{Context, read_checked_body, xml_response};
 use crate::codec::xml_reader::{self, Element, malformed};
 use crate::codec::xml_writer::XmlWriter;
@@ -18,7 +20,7 @@ const KMS_KEY_BYTES_MAX: usize = 2_048;
 
 /// GetBucketEncryption.
 pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    match &ctx.bucket().record.encryption {
+    match default_of(ctx) {
         Some(encryption) => Ok(xml_response(200, write(encryption))),
         None => Err(Error::new(Code::ServerSideEncryptionConfigurationNotFoundError)
             .field("BucketName", ctx.bucket_name().as_str())),

@@ -130,14 +130,15 @@ impl MultipartChecksum {
     }
 }
 
-/// The algorithm to compute for a part of an upload, from the one that came with the part. A part without
-/// one is fine where S3 can compute it itself: in a full-object upload, and in one without an algorithm.
+/// The algorithm to keep for a part of an upload, from the one that came with the part. A part without one
+/// is fine where S3 can compute it itself: in a full-object upload, and in one without an algorithm, whose
+/// parts may come with any, and whose object has a full-object [`ChecksumAlgorithm::DEFAULT`] all the same.
 pub fn part_algorithm(
     upload: Option<MultipartChecksum>,
     part: Option<ChecksumAlgorithm>,
 ) -> Result<Option<ChecksumAlgorithm>> {
     match (upload, part) {
-        (None, part) => Ok(part),
+        (None, _) => Ok(None),
         (Some(upload), Some(part)) if part == upload.algorithm => Ok(Some(part)),
         (Some(upload), None) if upload.kind == ChecksumType::FullObject => Ok(Some(upload.algorithm)),
         (Some(upload), part) => Err(type_mismatch(Some(upload.algorithm), part)),
@@ -157,13 +158,15 @@ pub struct Completion {
 impl Completion {
     /// Reads the header fields of CompleteMultipartUpload for an upload of this checksum.
     pub fn from_headers(headers: &Headers, upload: Option<MultipartChecksum>) -> Result<Completion> {
-        if let (Some(kind), Some(upload)) = (requested_type(headers)?, upload)
-            && kind != upload.kind
+        let created = upload.map(|upload| upload.kind);
+        if let Some(kind) = requested_type(headers)?
+            && Some(kind) != created
         {
+            // S3's own word for an upload that chose nothing.
+            let created = created.map_or("null", ChecksumType::as_str);
             return Err(invalid(format!(
-                "The upload was created using the {} checksum mode. The complete request must use the same \
-                 checksum mode.",
-                upload.kind.as_str()
+                "The upload was created using the {created} checksum mode. The complete request must use \
+                 the same checksum mode."
             )));
         }
         Ok(Completion { value: completion_value(headers, upload)?, object_size: object_size(headers)? })
@@ -479,7 +482,7 @@ mod tests {
         let full = Some(MultipartChecksum { algorithm: crc, kind: ChecksumType::FullObject });
         let composite = Some(MultipartChecksum { algorithm: crc, kind: ChecksumType::Composite });
         assert_eq!(part_algorithm(None, None).ok(), Some(None));
-        assert_eq!(part_algorithm(None, Some(sha)).ok(), Some(Some(sha)));
+        assert_eq!(part_algorithm(None, Some(sha)).ok(), Some(None));
         assert_eq!(part_algorithm(full, None).ok(), Some(Some(crc)));
         assert_eq!(part_algorithm(composite, Some(crc)).ok(), Some(Some(crc)));
         assert_eq!(

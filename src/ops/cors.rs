@@ -57,7 +57,7 @@ pub fn get(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
         rule.origins.iter().for_each(|origin| xml.element("AllowedOrigin", origin));
         rule.headers.iter().for_each(|header| xml.element("AllowedHeader", header));
         if let Some(seconds) = rule.max_age_s {
-            xml.number("MaxAgeSeconds", seconds.into());
+            xml.element("MaxAgeSeconds", &seconds.to_string());
         }
         rule.expose.iter().for_each(|header| xml.element("ExposeHeader", header));
         xml.close("CORSRule");
@@ -304,7 +304,8 @@ mod tests {
             (with("<ExposeHeader>a&#13;b</ExposeHeader>"), Some(Code::MalformedXML)),
             (with("<ExposeHeader>a b</ExposeHeader>"), Some(Code::InvalidRequest)),
             (with("<MaxAgeSeconds>3000</MaxAgeSeconds>"), None),
-            (with("<MaxAgeSeconds>-1</MaxAgeSeconds>"), Some(Code::MalformedXML)),
+            (with("<MaxAgeSeconds>-1</MaxAgeSeconds>"), None),
+            (with("<MaxAgeSeconds>9223372036854775808</MaxAgeSeconds>"), Some(Code::MalformedXML)),
             (with("<MaxAgeSeconds>soon</MaxAgeSeconds>"), Some(Code::MalformedXML)),
             (with(&format!("<ID>{}</ID>", "i".repeat(255))), None),
             (with(&format!("<ID>{}</ID>", "i".repeat(256))), Some(Code::InvalidRequest)),

@@ -18,7 +18,7 @@ use crate::crypto::key::Key;
 use crate::crypto::keyring::{DEFAULT_ALIAS, KeyError, MasterKey, is_uuid};
 use crate::error::{Code, Error, Result};
 use crate::http::Response;
-use crate::model::encryption::{Method, ObjectEncryption};
+use crate::model::encryption::{BucketEncryption, Method, ObjectEncryption, SSE_S3};
 use crate::model::multipart::UploadRecord;
 use crate::model::object::ObjectRecord;
 use crate::model::{BucketName, ObjectKey};
@@ -42,13 +42,13 @@ pub struct Sealing {
 
 impl Sealing {
     /// The encryption of the object that a request is about to write: what its headers ask for, or the
-    /// bucket's default. `None` stores the bytes as they come.
+    /// default. `None` stores the bytes as they come.
     ///
     /// # Errors
     /// `InvalidArgument` and `InvalidEncryptionAlgorithmError` for what the headers say,
     /// `KMS.NotFoundException`, `AccessDenied` where the bucket refuses clients' keys.
     pub fn of_new_object(ctx: &Context<'_>) -> Result<Option<Sealing>> {
-        let default = ctx.bucket().record.encryption.as_ref();
+        let default = default_of(ctx);
         let uses_bucket_key =
             |asked: Option<bool>| asked.unwrap_or_else(|| default.is_some_and(|default| default.bucket_key));
         let template = match Requested::read(ctx.headers)? {
@@ -319,6 +319,18 @@ fn of_upload_customer(ctx: &Context<'_>, encryption: &ObjectEncryption) -> Resul
         let message = "The provided encryption parameters did not match the ones used originally.";
         Error::with_message(Code::InvalidRequest, message)
     })
+}
+
+/// The default encryption of the request's bucket: its own, or the one of all buckets that have none.
+pub fn default_of<'c>(ctx: &'c Context<'_>) -> Option<&'c BucketEncryption> {
+    let own = ctx.bucket().record.encryption.as_ref();
+    own.or(if ctx.service.config.default_encryption { Some(&SSE_S3) } else { None })
+}
+
+/// Whether a write is encrypted in a way that the request or the bucket's owner chose.
+pub fn is_chosen(ctx: &Context<'_>) -> bool {
+    let requested = ctx.headers.has(SSE) || CustomerKey::is_sent(ctx.headers);
+    requested || ctx.bucket().record.encryption.is_some()
 }
 
 /// Refuses clients' keys where the bucket's `BlockedEncryptionTypes` says so.

@@ -4,6 +4,7 @@
 //! Sources: S3 user guide, "Working with object metadata" and "Categorizing your storage using tags".
 
 use super::{Context, acl, object_lock};
+use crate::codec::encoded_word;
 use crate::codec::uri::Query;
 use crate::error::{Code, Error, Result};
 use crate::http::{Headers, Response};
@@ -22,7 +23,7 @@ const REDIRECT_BYTES_MAX: usize = 2 * 1024;
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 
 /// The prefix of user metadata headers.
-const USER_PREFIX: &str = "x-amz-meta-";
+pub const USER_PREFIX: &str = "x-amz-meta-";
 
 /// The header of a website redirect.
 pub const REDIRECT_HEADER: &str = "x-amz-website-redirect-location";
@@ -72,7 +73,7 @@ pub fn read_system(headers: &Headers) -> Result<Vec<(String, String)>> {
     Ok(system)
 }
 
-/// Reads user metadata.
+/// Reads user metadata. As at S3, bytes beyond ASCII are taken for ISO-8859-1, and encoded words are decoded.
 ///
 /// # Errors
 /// `MetadataTooLarge`, `InvalidArgument` for a name that is empty.
@@ -83,9 +84,10 @@ pub fn read_user(headers: &Headers) -> Result<Vec<(String, String)>> {
         if name.is_empty() {
             return Err(Error::invalid_argument(USER_PREFIX, value, "A metadata name must not be empty."));
         }
+        let value = encoded_word::decode(&encoded_word::from_latin1(value.as_bytes()));
         match user.iter_mut().find(|(known, _)| known == name) {
             Some((_, joined)) => *joined = format!("{joined},{value}"),
-            None => user.push((name.to_owned(), value.to_owned())),
+            None => user.push((name.to_owned(), value)),
         }
     }
     let size: usize = user.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -151,7 +153,7 @@ pub fn parse_tagging_header(text: &str) -> Result<Vec<(String, String)>> {
         query.iter().map(|(name, value)| (name.to_owned(), value.unwrap_or("").to_owned())).collect();
     let duplicate =
         tags.iter().enumerate().any(|(at, (name, _))| tags[..at].iter().any(|(seen, _)| seen == name));
-    if duplicate {
+    if duplicate || tags.iter().any(|(name, _)| name.is_empty()) {
         return Err(malformed());
     }
     check_tags(&tags, OBJECT_TAGS_MAX)?;
@@ -220,7 +222,7 @@ pub fn push(response: &mut Response, detail: &ObjectDetail) {
         response.push_header("x-amz-replication-status", status.clone());
     }
     for (name, value) in &detail.metadata {
-        response.push_header(format!("{USER_PREFIX}{name}"), value.clone());
+        response.push_header(format!("{USER_PREFIX}{name}"), encoded_word::encode(value));
     }
 }
 
@@ -264,6 +266,7 @@ mod tests {
         for bad in ["a=1&a=2", "a=%zz", "=x", "aws:x=1", "a=|", "a=1,b=2"] {
             assert!(parse_tagging_header(bad).is_err(), "{bad}");
         }
+        assert_eq!(parse_tagging_header("=").expect_err("no name").code(), Code::InvalidArgument);
         let eleven: Vec<String> = (0..11).map(|i| format!("k{i}=v")).collect();
         assert_eq!(parse_tagging_header(&eleven.join("&")).expect_err("too many").code(), Code::BadRequest);
     }

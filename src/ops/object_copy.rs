@@ -5,7 +5,7 @@
 
 use super::checksum::{part_algorithm, requested_algorithm};
 use super::conditions::{Current, Target, WriteConditions, check_copy_source};
-use super::encryption::Sealing;
+use super::encryption::{self, Sealing};
 use super::multipart::{OpenPart, checksum_of, commit_part};
 use super::object_get::{PieceReader, find_version};
 use super::object_put::{
@@ -41,15 +41,14 @@ impl Source {
     /// Reads the header: a path, percent-encoded once, and after a literal `?versionId=` the version.
     /// An encoded question mark belongs to the key.
     fn parse(header: &str) -> Result<Source> {
-        let malformed = || {
-            let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
-            Error::invalid_argument("x-amz-copy-source", header, message)
-        };
+        let refused = |message| Error::invalid_argument("x-amz-copy-source", header, message);
+        let malformed =
+            || refused("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
         let (path, version) = match header.split_once("?versionId=") {
             Some((path, version)) => (path, Some(version)),
             None => (header, None),
         };
-        let path = uri::decode(path).ok_or_else(malformed)?;
+        let path = uri::decode(path).ok_or_else(|| refused("Invalid copy source encoding"))?;
         let (bucket, key) = path.strip_prefix('/').unwrap_or(&path).split_once('/').ok_or_else(malformed)?;
         if bucket.is_empty() || key.is_empty() {
             return Err(malformed());
@@ -123,14 +122,14 @@ fn open_source(
 /// CopyObject.
 pub fn copy(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     refuse_version_id(ctx)?;
-    let replace_metadata = directive(ctx, "x-amz-metadata-directive")?;
-    let replace_tags = directive(ctx, "x-amz-tagging-directive")?;
+    let replace_metadata = directive(ctx, "x-amz-metadata-directive", "Unknown metadata directive.")?;
+    let replace_tags = directive(ctx, "x-amz-tagging-directive", "Unknown tagging directive.")?;
     let storage_class = metadata::storage_class(ctx)?;
     let algorithm = requested_algorithm(ctx.headers)?;
     let condition = WriteConditions::from_headers(ctx.headers)?;
     let sealing = Sealing::of_new_object(ctx)?;
     let (found, mut reader, length) = open_source(ctx, !replace_tags, &|found| {
-        refuse_unchanged(ctx, found, replace_metadata || sealing.is_some())?;
+        refuse_unchanged(ctx, found, replace_metadata || encryption::is_chosen(ctx))?;
         if found.record.head.size > PUT_BYTES_MAX {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
             return Err(Error::with_message(Code::InvalidRequest, message));
@@ -202,17 +201,17 @@ fn take_over_location(copied: &mut Vec<(String, String)>, own: Vec<(String, Stri
 }
 
 /// Reads a directive: whether it says `REPLACE`.
-fn directive(ctx: &Context<'_>, name: &'static str) -> Result<bool> {
+fn directive(ctx: &Context<'_>, name: &'static str, unknown: &'static str) -> Result<bool> {
     match ctx.header(name) {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
-        Some(other) => Err(Error::invalid_argument(name, other, "Unknown metadata directive.")),
+        Some(other) => Err(Error::invalid_argument(name, other, unknown)),
     }
 }
 
 /// Copying an object onto itself is only allowed when it changes something. A request that names a storage
-/// class or an encryption, or a bucket that has a default one, counts as a change whatever the object had;
-/// a class that only the absence of its field stands for does not.
+/// class or an encryption, or a bucket that was given a default one, counts as a change whatever the object had;
+/// a class that only the absence of its field stands for does not, nor does the encryption of all buckets.
 fn refuse_unchanged(ctx: &Context<'_>, found: &Found, is_changed: bool) -> Result<()> {
     let itself = found.source.bucket == *ctx.bucket_name()
         && found.source.key == *ctx.key()
@@ -289,5 +288,7 @@ mod tests {
         for header in ["", "/", "abc", "abc/", "/abc/", "//k", "abc/%zz", "A_B/k"] {
             assert!(Source::parse(header).is_err(), "{header}");
         }
+        let Err(refused) = Source::parse("abc/%zz") else { panic!("broken escapes were taken") };
+        assert_eq!(refused.message(), "Invalid copy source encoding");
     }
 }

@@ -135,8 +135,10 @@ pub struct Received {
     pub size: u64,
     /// Its ETag without quotes: its MD5 in hexadecimal, unless its encryption calls for another.
     pub etag: String,
-    /// Its checksum.
+    /// Its checksum, of the algorithm that is kept.
     pub checksum: Option<Checksum>,
+    /// Its checksum of the algorithm that came with it, where that is not kept.
+    pub sent: Option<Checksum>,
     /// Where it is.
     pub stored: Stored,
     /// How it is encrypted.
@@ -191,7 +193,8 @@ impl Received {
     }
 }
 
-/// Receives a body into the location that the request's object goes to.
+/// Receives a body into the location that the request's object goes to. The checksum that is kept is of
+/// `algorithm`, whatever the one is that came with the body.
 ///
 /// # Errors
 /// `MissingContentLength`, `EntityTooLarge`, `IncompleteBody`, `BadDigest`, whatever the body's
@@ -206,8 +209,12 @@ pub fn receive(
     let length = body.length();
     // S3 computes a CRC64NVME of its own where the client chose nothing.
     let algorithm = algorithm.unwrap_or(ChecksumAlgorithm::DEFAULT);
+    let sent = checks.algorithm().unwrap_or(algorithm);
     let expectation = checks.expectation(length, PUT_BYTES_MAX, |name| ctx.trailers.get(name));
-    let mut reader = DigestReader::new(&mut body, Some(algorithm), expectation);
+    let mut reader = DigestReader::new(&mut body, Some(sent), expectation);
+    if sent != algorithm {
+        reader = reader.with_second(algorithm);
+    }
     let stored = store(ctx, &mut reader, length, destination)?;
     received(reader, stored, destination.sealing)
 }
@@ -233,10 +240,15 @@ pub fn receive_copy(
 fn received(reader: DigestReader<'_>, stored: Stored, sealing: Option<&Sealing>) -> Result<Received> {
     let digested = reader.finish()?;
     let md5 = digested.md5.ok_or_else(|| Error::internal("a received body has no MD5"))?;
+    let (checksum, sent) = match digested.second {
+        Some(kept) => (Some(kept), digested.checksum),
+        None => (digested.checksum, None),
+    };
     Ok(Received {
         size: digested.size,
         etag: sealing.map_or_else(|| hex(&md5), |sealing| sealing.etag(&md5)),
-        checksum: digested.checksum,
+        checksum,
+        sent,
         stored,
         encryption: sealing.map(|sealing| sealing.encryption.clone()),
     })

@@ -6,6 +6,7 @@
 //!
 //! Source: S3 API reference, "POST Object" and "Authenticating requests in browser-based uploads".
 
+use super::metadata::USER_PREFIX;
 use super::object_put::{create, require_length};
 use super::tagging::parse_tags;
 use super::target::Target;
@@ -13,6 +14,7 @@ use super::{Context, Operation, Proof, ProofPlace, access, table};
 use crate::auth::post::{FormSignature, authenticate_form};
 use crate::auth::post_policy::PostPolicy;
 use crate::auth::{Identity, SignatureVersion};
+use crate::codec::encoded_word;
 use crate::codec::form_data::{Fields, FormReader, file_count};
 use crate::codec::uri::{self, Query};
 use crate::codec::xml_writer::XmlWriter;
@@ -163,12 +165,21 @@ impl Form {
             match name.as_str() {
                 "acl" => headers.push("x-amz-acl", checked(name, value)?),
                 "tagging" => headers.push("x-amz-tagging", &tagging(value)?),
+                // The text of a form is known, where that of a header is guessed.
+                _ if name.starts_with(USER_PREFIX) => headers.push(name, &user_metadata(value)),
                 _ if passed => headers.push(name, checked(name, value)?.trim()),
                 _ => {}
             }
         }
         Ok(headers)
     }
+}
+
+/// The value of a header that means this text.
+fn user_metadata(text: &str) -> String {
+    let text = text.trim();
+    let says_itself = encoded_word::encode(text) == text && encoded_word::decode(text) == text;
+    if says_itself { text.to_owned() } else { encoded_word::encode_always(text) }
 }
 
 /// A form can say what no header could.
@@ -356,7 +367,7 @@ mod tests {
         refused(&[("key", "a")], None, Code::InvalidArgument);
         refused(&[("key", "a"), ("KEY", "b")], Some(""), Code::AccessDenied);
         refused(&[("key", "a"), ("bucket", "other")], Some(""), Code::AccessDenied);
-        let split = form(&[("key", "a"), ("x-amz-meta-a", "b\r\nSet-Cookie: c")], Some("")).expect("valid");
+        let split = form(&[("key", "a"), ("cache-control", "b\r\nSet-Cookie: c")], Some("")).expect("valid");
         assert_eq!(split.headers().map(|_| ()).expect_err("refused").code(), Code::InvalidArgument);
     }
 

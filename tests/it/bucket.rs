@@ -16,6 +16,16 @@ fn a_bucket_is_created_listed_and_deleted() {
 }
 
 #[test]
+fn the_arn_of_a_bucket_is_told_where_it_is_created_looked_at_and_listed() {
+    for_each_backend(|server| {
+        for told in [server.put("/abc", b"").expect(200), server.head("/abc").expect(200)] {
+            assert_eq!(told.header("x-amz-bucket-arn"), Some("arn:aws:s3:::abc"));
+        }
+        assert_eq!(server.get("/").elements("BucketArn"), ["arn:aws:s3:::abc"]);
+    });
+}
+
+#[test]
 fn a_bucket_with_an_object_is_not_deleted() {
     for_each_backend(|server| {
         let bucket = server.bucket("abc");

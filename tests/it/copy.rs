@@ -94,8 +94,10 @@ fn a_copy_is_told_everything_that_a_put_can_be_told() {
             assert_eq!(head.header(name), value, "{name}");
         }
         assert_eq!(server.anonymous().get("/into/k").expect(200).body, b"hello");
-        for bad in [("x-amz-metadata-directive", "KEEP"), ("x-amz-tagging-directive", "replace")] {
-            copy(server, "/into/bad", &[bad]).expect_error(400, "InvalidArgument");
+        for (what, value) in [("metadata", "KEEP"), ("tagging", "replace")] {
+            let field = format!("x-amz-{what}-directive");
+            let refused = copy(server, "/into/bad", &[(&field, value)]).expect_error(400, "InvalidArgument");
+            assert_eq!(refused.element("Message"), Some(format!("Unknown {what} directive.")));
         }
         server.get("/into/bad").expect_error(404, "NoSuchKey");
     });

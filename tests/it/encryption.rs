@@ -549,3 +549,83 @@ fn crc32(bytes: &[u8]) -> Vec<u8> {
     use s3pail::codec::digest::{Checksum, ChecksumAlgorithm};
     unbase64(&Checksum::of(ChecksumAlgorithm::Crc32, bytes).to_base64()).unwrap()
 }
+
+/// As every bucket on AWS since January 2023: what no request and no configuration encrypts is sealed under
+/// SSE-S3, and every answer says so.
+#[test]
+fn with_a_default_encryption_of_all_buckets_everything_is_sealed() {
+    let folder = Folder::new();
+    let config = Config {
+        data: Backend::File,
+        metadata: Backend::File,
+        data_path: folder.0.join("data"),
+        metadata_path: folder.0.join("metadata"),
+        default_encryption: true,
+        part_bytes_min: 0,
+        ..Config::in_memory()
+    };
+    let server = TestServer::start("file", config, None);
+    server.bucket("abc");
+    let shown = server.get("/abc?encryption").expect(200);
+    assert_eq!(shown.element("SSEAlgorithm").as_deref(), Some("AES256"));
+    assert_eq!(shown.element("BucketKeyEnabled").as_deref(), Some("false"));
+    for length in [100, 200_000] {
+        let put = server.put("/abc/k", &body(length)).expect(200);
+        let expected = format!("\"{}\"", hex(&md5(&body(length))));
+        assert_eq!((put.header(SSE), put.header("etag")), (Some("AES256"), Some(expected.as_str())));
+        let copy = put_with(&server, "/abc/copy", &[("x-amz-copy-source", "abc/k")], b"").expect(200);
+        let id = server.post("/abc/parts?uploads", b"").expect(200);
+        assert_eq!((copy.header(SSE), id.header(SSE)), (Some("AES256"), Some("AES256")));
+        let id = id.element("UploadId").unwrap();
+        let part = server.put(&format!("/abc/parts?partNumber=1&uploadId={id}"), &body(length)).expect(200);
+        assert_eq!(part.header(SSE), Some("AES256"));
+        let etag = part.header("etag").unwrap();
+        let list = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        let done = server.post(&format!("/abc/parts?uploadId={id}"), list.as_bytes()).expect(200);
+        assert_eq!(done.header(SSE), Some("AES256"));
+        for key in ["k", "copy", "parts"] {
+            let reply = server.get(&format!("/abc/{key}")).expect(200);
+            assert_eq!(reply.header(SSE), Some("AES256"), "{key}");
+            assert!(reply.body == body(length), "{key}");
+        }
+    }
+    assert!(!is_on_disk(&folder.0, MARK), "a body is on disk as it was sent");
+}
+
+#[test]
+fn the_default_encryption_of_all_buckets_yields_to_any_other() {
+    let server =
+        TestServer::start("memory", Config { default_encryption: true, ..Config::in_memory() }, None);
+    server.bucket("abc");
+    let client = ClientKey::new(1);
+    let kms = put_with(&server, "/abc/kms", &[(SSE, "aws:kms")], b"x").expect(200);
+    assert_eq!(kms.header(SSE), Some("aws:kms"));
+    let own = put_with(&server, "/abc/own", &client.own(), b"x").expect(200);
+    assert_eq!((own.header(SSE), own.header(KEY_MD5)), (None, Some(client.md5.as_str())));
+    set_default(&server, "/abc", &default_rule("<SSEAlgorithm>aws:kms</SSEAlgorithm>")).expect(200);
+    assert_eq!(server.put("/abc/k", b"x").expect(200).header(SSE), Some("aws:kms"));
+    server.delete("/abc?encryption").expect(204);
+    assert_eq!(server.get("/abc?encryption").expect(200).element("SSEAlgorithm").as_deref(), Some("AES256"));
+    assert_eq!(server.put("/abc/k", b"x").expect(200).header(SSE), Some("AES256"));
+    // A bucket's own default makes a copy onto itself a change; that of all buckets does not.
+    let itself = [("x-amz-copy-source", "abc/k")];
+    put_with(&server, "/abc/k", &itself, b"").expect_error(400, "InvalidRequest");
+    set_default(&server, "/abc", &default_rule("<SSEAlgorithm>AES256</SSEAlgorithm>")).expect(200);
+    put_with(&server, "/abc/k", &itself, b"").expect(200);
+}
+
+/// The condition key is the header field of the request: a default does not stand for it.
+#[test]
+fn a_policy_that_demands_the_header_is_not_met_by_a_default() {
+    let server =
+        TestServer::start("memory", Config { default_encryption: true, ..Config::in_memory() }, None);
+    server.bucket("abc");
+    let policy = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*",
+        "Action": "s3:PutObject", "Resource": "arn:aws:s3:::abc/*",
+        "Condition": {"Null": {"s3:x-amz-server-side-encryption": "true"}}}]}"#;
+    server.put("/abc?policy", policy.as_bytes()).expect(204);
+    server.put("/abc/k", b"x").expect_error(403, "AccessDenied");
+    put_with(&server, "/abc/k", &[(SSE, "AES256")], b"x").expect(200);
+}

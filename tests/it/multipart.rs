@@ -1,7 +1,7 @@
 //! Uploads in parts.
 
 use crate::harness::{Reply, TestServer, for_each_backend, wait_until};
-use s3pail::codec::digest::md5;
+use s3pail::codec::digest::{Checksum, ChecksumAlgorithm, md5};
 use s3pail::codec::hex;
 
 const MIB: usize = 1024 * 1024;
@@ -255,9 +255,63 @@ fn a_completion_is_told_what_is_wrong_with_it_in_the_order_of_s3() {
     let part = format!("/abc/k?partNumber=1&uploadId={id}");
     let etag = server.send("PUT", &part, &[("x-amz-checksum-crc32", "NSRBwg==")], b"abc").expect(200);
     let etag = etag.header("etag").unwrap().to_owned();
-    let body = format!(
-        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>\
-         <ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part></CompleteMultipartUpload>"
-    );
-    server.post(&format!("/abc/k?uploadId={id}"), body.as_bytes()).expect_error(400, "BadDigest");
+    let complete = |checksum: &str| {
+        let body = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>{checksum}</Part></CompleteMultipartUpload>"
+        );
+        server.post(&format!("/abc/k?uploadId={id}"), body.as_bytes())
+    };
+    complete("<ChecksumCRC32>AAAAAA==</ChecksumCRC32>").expect_error(400, "InvalidPart");
+    let sha256 = Checksum::of(ChecksumAlgorithm::Sha256, b"abc").to_base64();
+    let other =
+        complete(&format!("<ChecksumSHA256>{sha256}</ChecksumSHA256>")).expect_error(400, "BadDigest");
+    let expected = "The sha256 you specified for part 1 did not match what we received.";
+    assert_eq!(other.element("Message").as_deref(), Some(expected));
+}
+
+/// As AWS answers: a part may come with any checksum, which its answer repeats; what is kept, and told of the
+/// object, is CRC64NVME of all bytes.
+#[test]
+fn an_upload_that_chose_no_checksum_has_crc64nvme_whatever_came_with_its_parts() {
+    let sum = |algorithm, bytes: &[u8]| Checksum::of(algorithm, bytes).to_base64();
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let id = create(server, "/abc/k");
+        let bodies = [part_body(1, 5 * MIB), part_body(2, 7)];
+        let mut etags = Vec::new();
+        for (at, (body, algorithm)) in
+            bodies.iter().zip([ChecksumAlgorithm::Crc32, ChecksumAlgorithm::Sha256]).enumerate()
+        {
+            let value = sum(algorithm, body);
+            let target = format!("/abc/k?partNumber={}&uploadId={id}", at + 1);
+            let part = server.send("PUT", &target, &[(algorithm.header(), &value)], body).expect(200);
+            assert_eq!(part.header(algorithm.header()), Some(value.as_str()));
+            assert_eq!(part.header("x-amz-checksum-crc64nvme"), None);
+            etags.push(part.header("etag").unwrap().to_owned());
+            let wrong = [(algorithm.header(), sum(algorithm, b"other"))];
+            let wrong = wrong.each_ref().map(|(name, value)| (*name, value.as_str()));
+            server.send("PUT", &target, &wrong, body).expect_error(400, "BadDigest");
+        }
+        let listed = server.get(&format!("/abc/k?uploadId={id}")).expect(200);
+        assert!(!listed.text().contains("Checksum"), "{}", listed.text());
+        // A checksum of a part is not what the upload has.
+        let part = format!("<PartNumber>1</PartNumber><ETag>{}</ETag>", etags[0]);
+        let value = sum(ChecksumAlgorithm::Crc32, &bodies[0]);
+        let list = format!(
+            "<CompleteMultipartUpload><Part>{part}<ChecksumCRC32>{value}</ChecksumCRC32></Part></CompleteMultipartUpload>"
+        );
+        let target = format!("/abc/k?uploadId={id}");
+        server.post(&target, list.as_bytes()).expect_error(400, "InvalidPart");
+        let list = format!("<CompleteMultipartUpload><Part>{part}</Part></CompleteMultipartUpload>");
+        let kind = [("x-amz-checksum-type", "FULL_OBJECT")];
+        let refused =
+            server.send("POST", &target, &kind, list.as_bytes()).expect_error(400, "InvalidRequest");
+        assert!(refused.text().contains("the null checksum mode"), "{}", refused.text());
+        let done = complete(server, "/abc/k", &id, &[(1, &*etags[0]), (2, &*etags[1])]).expect(200);
+        let expected = sum(ChecksumAlgorithm::Crc64Nvme, &bodies.concat());
+        assert_eq!(done.element("ChecksumCRC64NVME"), Some(expected.clone()));
+        assert_eq!(done.element("ChecksumType").as_deref(), Some("FULL_OBJECT"));
+        let head = server.send("HEAD", "/abc/k", &[("x-amz-checksum-mode", "ENABLED")], b"").expect(200);
+        assert_eq!(head.header("x-amz-checksum-crc64nvme"), Some(expected.as_str()));
+    });
 }

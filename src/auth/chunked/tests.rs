@@ -204,14 +204,14 @@ fn malformed_chunk_headers_are_refused() {
         let framed = format!("{header}hello\r\n0;chunk-signature={signature}\r\n\r\n");
         refused(framed.as_bytes(), framing(5, Some(chain()), None), code);
     };
-    signed("5\r\n", Code::InvalidRequest);
-    signed("5;\r\n", Code::InvalidRequest);
-    signed(";chunk-signature=\r\n", Code::InvalidRequest);
-    signed(&format!("5;signature={signature}\r\n"), Code::InvalidRequest);
-    signed(&format!("5;chunk-signature={signature}\n"), Code::InvalidRequest);
+    signed("5\r\n", Code::IncompleteBody);
+    signed("5;\r\n", Code::IncompleteBody);
+    signed(";chunk-signature=\r\n", Code::IncompleteBody);
+    signed(&format!("5;signature={signature}\r\n"), Code::IncompleteBody);
+    signed(&format!("5;chunk-signature={signature}\n"), Code::IncompleteBody);
     signed(&format!("5;chunk-signature={signature};x=y\r\n"), Code::SignatureDoesNotMatch);
     signed("5;chunk-signature=\r\n", Code::SignatureDoesNotMatch);
-    signed(&long, Code::InvalidRequest);
+    signed(&long, Code::IncompleteBody);
     for framed in [
         "",
         "\r\n",
@@ -227,8 +227,7 @@ fn malformed_chunk_headers_are_refused() {
         "5\r\nhello\n0\r\n\r\n",
         &over,
     ] {
-        let code = if framed.is_empty() { Code::IncompleteBody } else { Code::InvalidRequest };
-        refused(framed.as_bytes(), framing(5, None, Some(&[])), code);
+        refused(framed.as_bytes(), framing(5, None, Some(&[])), Code::IncompleteBody);
     }
 }
 
@@ -238,8 +237,8 @@ fn nothing_may_follow_the_end_of_the_body() {
     let (framed, with) = valid();
     let plain = encode(&[b"hello"], Some(&mut chain()), None);
     for extra in [&b"x"[..], b"\r\n", b"0", &[b'a'; 5000]] {
-        refused(&[&framed[..], extra].concat(), with(), Code::InvalidRequest);
-        refused(&[&plain[..], extra].concat(), framing(5, Some(chain()), None), Code::InvalidRequest);
+        refused(&[&framed[..], extra].concat(), with(), Code::IncompleteBody);
+        refused(&[&plain[..], extra].concat(), framing(5, Some(chain()), None), Code::IncompleteBody);
     }
 }
 

@@ -158,6 +158,8 @@ fn a_malformed_header_is_told_what_is_wrong_with_it() {
         (format!("Credential=K/2013052/r/s3/aws4_request, {rest}"), "incorrect date format \"2013052\""),
         (format!("Credential=K/20130524/r/ec2/aws4_request, {rest}"), "incorrect service \"ec2\""),
         (format!("Credential=K/20130524/r/s3/aws4, {rest}"), "incorrect terminal \"aws4\""),
+        (format!("Credential=K/x/r/ec2/aws4, {rest}"), "incorrect terminal \"aws4\""),
+        (format!("Credential=K/x/r/ec2/aws4_request, {rest}"), "incorrect service \"ec2\""),
         (format!("Credential=K/20130525/r/s3/aws4_request, {rest}"), "Invalid credential date \"20130525\""),
     ] {
         let error = Attempt::new(Method::Get, "/b", "")
@@ -471,6 +473,8 @@ fn each_parameter_of_a_presigned_url_is_needed_once_and_well_formed() {
         let error = refused(&PUBLISHED_URL.replace(from, to));
         assert!(error.message().contains(expected), "{error}");
     }
+    let other_day = refused(&PUBLISHED_URL.replace("%2F20130524", "%2F20130525"));
+    assert!(other_day.message().starts_with("Invalid credential date"), "{other_day}");
     let asymmetric = PUBLISHED_URL.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256");
     Attempt::new(Method::Get, "/test.txt", &asymmetric).refused(Code::NotImplemented);
 }
