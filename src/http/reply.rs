@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::incoming::Wire;
 use super::limits::{SMALL_BODY_BYTES_MAX, STREAM_BYTES};
+use super::outgoing::Outgoing;
 use super::{Response, ResponseBody, Sent};
 
 /// What the request and the connection demand of a response.
@@ -40,7 +41,7 @@ impl DateCache {
 
 /// Sends a response in `out`, a buffer to re-use, and calls its `done`.
 pub fn send(
-    wire: &Wire<'_>,
+    wire: Wire<'_>,
     response: Response,
     terms: Terms,
     out: &mut Vec<u8>,
@@ -48,15 +49,19 @@ pub fn send(
 ) -> Sent {
     out.clear();
     write_head(out, &response, terms, date);
+    let mut outgoing = Outgoing::new(wire);
+    let to = &mut outgoing;
     let sent = match response.body {
         ResponseBody::Dropped => Sent { body_bytes: 0, complete: false },
-        _ if terms.head_only || !allows_body(response.status) => send_head(wire, out),
-        ResponseBody::Empty => send_head(wire, out),
+        _ if terms.head_only || !allows_body(response.status) => send_head(to, out),
+        ResponseBody::Empty => send_head(to, out),
         // A body that was only announced leaves the client waiting, so the connection must go.
-        ResponseBody::Head(bytes) => Sent { complete: bytes == 0, ..send_head(wire, out) },
-        ResponseBody::Bytes(bytes) => send_bytes(wire, out, &bytes),
-        ResponseBody::Stream { length, reader } => send_stream(wire, out, length, reader),
+        ResponseBody::Head(bytes) => Sent { complete: bytes == 0, ..send_head(to, out) },
+        ResponseBody::Bytes(bytes) => send_bytes(to, out, &bytes),
+        ResponseBody::Stream { length, reader } => send_stream(to, out, length, reader),
     };
+    // What follows is not waited for.
+    drop(outgoing);
     if out.capacity() > STREAM_BYTES + SMALL_BODY_BYTES_MAX {
         *out = Vec::new();
     }
@@ -109,25 +114,25 @@ fn announced_length(response: &Response) -> Option<u64> {
     }
 }
 
-fn send_head(wire: &Wire<'_>, out: &[u8]) -> Sent {
-    Sent { body_bytes: 0, complete: wire.write_all(out).is_ok() }
+fn send_head(to: &mut Outgoing<'_>, out: &[u8]) -> Sent {
+    Sent { body_bytes: 0, complete: to.write_all(out).is_ok() }
 }
 
 /// Writes `out`, of which the first `head` bytes are not body, and returns the body bytes written.
-fn write_counted(wire: &Wire<'_>, out: &[u8], head: usize) -> Result<u64, u64> {
-    match wire.write_all(out) {
+fn write_counted(to: &mut Outgoing<'_>, out: &[u8], head: usize) -> Result<u64, u64> {
+    match to.write_all(out) {
         Ok(()) => Ok((out.len() - head) as u64),
         Err(written) => Err(written.saturating_sub(head) as u64),
     }
 }
 
-fn send_bytes(wire: &Wire<'_>, out: &mut Vec<u8>, bytes: &[u8]) -> Sent {
+fn send_bytes(to: &mut Outgoing<'_>, out: &mut Vec<u8>, bytes: &[u8]) -> Sent {
     let head = out.len();
     let (first, rest) = bytes.split_at(bytes.len().min(SMALL_BODY_BYTES_MAX));
     out.extend_from_slice(first);
     let mut body_bytes = 0;
     for (piece, head) in [(&out[..], head), (rest, 0)] {
-        match write_counted(wire, piece, head) {
+        match write_counted(to, piece, head) {
             Ok(count) => body_bytes += count,
             Err(count) => return Sent { body_bytes: body_bytes + count, complete: false },
         }
@@ -135,7 +140,12 @@ fn send_bytes(wire: &Wire<'_>, out: &mut Vec<u8>, bytes: &[u8]) -> Sent {
     Sent { body_bytes, complete: true }
 }
 
-fn send_stream(wire: &Wire<'_>, out: &mut Vec<u8>, length: u64, mut reader: Box<dyn Read + Send>) -> Sent {
+fn send_stream(
+    to: &mut Outgoing<'_>,
+    out: &mut Vec<u8>,
+    length: u64,
+    mut reader: Box<dyn Read + Send>,
+) -> Sent {
     let mut body_bytes = 0;
     let mut head = out.len();
     loop {
@@ -146,11 +156,11 @@ fn send_stream(wire: &Wire<'_>, out: &mut Vec<u8>, length: u64, mut reader: Box<
         // What was read of a failing body is not sent: nobody can use it. A body that is cut on purpose is.
         if filled < room {
             out.truncate(head + if cut { filled } else { 0 });
-            let sent = if cut { write_counted(wire, out, head) } else { Ok(0) };
+            let sent = if cut { write_counted(to, out, head) } else { Ok(0) };
             let (Ok(count) | Err(count)) = sent;
             return Sent { body_bytes: body_bytes + count, complete: false };
         }
-        match write_counted(wire, out, head) {
+        match write_counted(to, out, head) {
             Ok(count) => body_bytes += count,
             Err(count) => return Sent { body_bytes: body_bytes + count, complete: false },
         }

@@ -51,6 +51,9 @@ pub struct Progress {
     taken: usize,
     /// Bytes that were handed to the system.
     pub sent: usize,
+    /// Bytes that the system took, encrypted ones as they are: they move before the last byte of a record
+    /// counts as sent.
+    pub carried: usize,
 }
 
 impl Transport {
@@ -168,7 +171,7 @@ impl Transport {
             None if rest.is_empty() => {}
             None => {
                 progress.taken += some((&self.socket).write(rest)?)?;
-                progress.sent = progress.taken;
+                (progress.sent, progress.carried) = (progress.taken, progress.taken);
             }
         }
         Ok(progress.sent == bytes.len())
@@ -285,7 +288,7 @@ impl Channel {
             progress.taken += some(self.tls.writer().write(rest)?)?;
         }
         if self.tls.wants_write() {
-            some(self.tls.write_tls(&mut socket)?)?;
+            progress.carried += some(self.tls.write_tls(&mut socket)?)?;
         }
         if !self.tls.wants_write() {
             progress.sent = progress.taken;
