@@ -96,6 +96,16 @@ impl Connection {
         block: &[u8],
         length: u64,
     ) -> io::Result<Answer> {
+        let answer =
+            self.send_repeated(path, headers, block, length).and_then(|()| self.answer("PUT", &mut |_| {}));
+        if answer.is_err() {
+            // What still comes would be taken for the answer to the next request.
+            self.stream = None;
+        }
+        answer
+    }
+
+    fn send_repeated(&mut self, path: &str, headers: &str, block: &[u8], length: u64) -> io::Result<()> {
         let head = format!("PUT {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n");
         let mut stream = self.stream()?;
         stream.write_all(head.as_bytes())?;
@@ -105,7 +115,7 @@ impl Connection {
             stream.write_all(&block[..piece])?;
             rest -= piece as u64;
         }
-        self.answer("PUT", &mut |_| {})
+        Ok(())
     }
 
     fn stream(&mut self) -> io::Result<&TcpStream> {
