@@ -135,8 +135,8 @@ fn a_hundred_creations_of_a_bucket_have_one_winner() {
             let target = format!("/{name}");
             let start = Barrier::new(100);
             let statuses: Vec<(bool, u16)> = std::thread::scope(|scope| {
-                let create = |racer: usize| {
-                    let bart = racer % 2 == 0;
+                let create = |racer: u32| {
+                    let bart = racer.is_multiple_of(2);
                     let client = if bart { client(server) } else { server.as_lisa() };
                     start.wait();
                     (bart, client.put(&target, b"").status)
