@@ -571,6 +571,8 @@ pub fn error_response(error: &Error, method: Method, path: &str, id: &str) -> Re
     xml.element("RequestId", id);
     xml.element("HostId", id);
     response.push_header("Content-Type", "application/xml");
+    // What a client wrote stands in here: no browser is to guess that it is a page.
+    response.push_header("X-Content-Type-Options", "nosniff");
     response.body(ResponseBody::Bytes(xml.end("Error")))
 }
 

@@ -33,13 +33,16 @@ pub struct Arguments {
     pub groups: usize,
     /// Where a page of `list` starts.
     pub start_after: String,
+    /// What `soak` begins its random choices with; 0 lets the clock choose.
+    pub seed: u64,
     /// The command line of `startup`.
     pub command: Vec<String>,
 }
 
 const SIZE_BYTES: RangeInclusive<u64> = 0..=5 << 30;
 const CONNECTIONS: RangeInclusive<usize> = 1..=1024;
-const SECONDS: RangeInclusive<f64> = 0.1..=60.0;
+/// A week, for `soak`.
+const SECONDS: RangeInclusive<f64> = 0.1..=604_800.0;
 const ROUNDS: RangeInclusive<usize> = 1..=100;
 const OBJECTS: RangeInclusive<usize> = 1..=1_000_000;
 const GROUPS: RangeInclusive<usize> = 0..=1_000_000;
@@ -60,6 +63,7 @@ impl Arguments {
             folder: PathBuf::new(),
             groups: 0,
             start_after: String::new(),
+            seed: 0,
             command: Vec::new(),
         };
         while let Some(word) = words.next() {
@@ -86,6 +90,7 @@ impl Arguments {
             "--bucket" => self.bucket = value.to_owned(),
             "--folder" => self.folder = value.into(),
             "--groups" => self.groups = number(option, value, &GROUPS)?,
+            "--seed" => self.seed = number(option, value, &(0..=u64::MAX))?,
             "--start-after" => self.start_after = value.to_owned(),
             _ => return Err(format!("unknown option {option}")),
         }
@@ -115,8 +120,8 @@ mod tests {
             ("--connections 1024", true),
             ("--connections 1025", false),
             ("--connections 0", false),
-            ("--seconds 60", true),
-            ("--seconds 61", false),
+            ("--seconds 604800", true),
+            ("--seconds 604801", false),
             ("--seconds NaN", false),
             ("--rounds 101", false),
             ("--objects 0", false),

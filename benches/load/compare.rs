@@ -111,7 +111,8 @@ pub fn random_bytes(length: usize) -> Vec<u8> {
     bytes
 }
 
-fn next_random(state: &mut u64) -> u64 {
+/// The next number of a xorshift generator, whose state is never 0.
+pub fn next_random(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;

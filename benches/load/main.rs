@@ -12,6 +12,7 @@ mod list;
 mod loopback;
 mod process;
 mod signer;
+mod soak;
 mod startup;
 mod stock;
 mod target;
@@ -27,6 +28,8 @@ load startup [--rounds N] -- SERVER [ARGUMENT ..]
 load stock   --folder METADATA_FOLDER --bucket NAME --objects N [--size BYTES] [--groups N]
 load list    --target .. --bucket NAME [--objects ENTRIES] [--start-after KEY] [--groups 1]
              [--connections N] [--seconds S] [--rounds N]
+load soak    --target NAME=http://127.0.0.1:PORT,PID [--connections N] [--seconds S] [--objects N]
+             [--seed N]
 load md5
 load loopback
 load fixture [--rounds N] [-- SERVER --fixture --listen 127.0.0.1:0 ..]
@@ -40,6 +43,8 @@ startup  Time from starting the server to its first 200, on empty folders that a
 stock    Fills a bucket of a server that does not run; an object of the bucket `bench` is the model.
 list     One page of a listing, again and again; it must have --objects entries. With --groups the
          delimiter is /.
+soak     Mixed operations, whose answers are all compared; each connection has --objects keys of its own.
+         Prints what it took, and fails when anything was wrong or is left over: see soak.rs.
 md5      What one core digests.
 loopback What a bare exchange over TCP costs.
 fixture  What a test suite waits for: an in-process server's start and stop, the ready line of SERVER, a
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         "startup" => startup::run(&arguments),
         "stock" => stock::run(&arguments),
         "list" => list::run(&arguments),
+        "soak" => soak::run(&arguments),
         "md5" => digest::run(),
         "loopback" => loopback::run(),
         "fixture" => fixture::run(&arguments),

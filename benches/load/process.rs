@@ -13,6 +13,12 @@ pub struct Usage {
     pub peak_kib: u64,
 }
 
+/// Threads, open descriptors and resident KiB of one process; zeros where it is not there.
+pub fn footprint(pid: u32) -> (u64, u64, u64) {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |found| found.count() as u64);
+    (status_number(pid, "Threads:"), descriptors, status_number(pid, "VmRSS:"))
+}
+
 /// Linux shows clock ticks of 1/100 s to user space on every architecture (USER_HZ).
 const TICK_US: u64 = 10_000;
 
@@ -22,8 +28,8 @@ pub fn usage(pid: u32) -> Usage {
     for (id, parent, ticks) in processes() {
         if id == pid || parent == pid {
             sum.cpu_us += ticks * TICK_US;
-            sum.resident_kib += status_kib(id, "VmRSS:");
-            sum.peak_kib += status_kib(id, "VmHWM:");
+            sum.resident_kib += status_number(id, "VmRSS:");
+            sum.peak_kib += status_number(id, "VmHWM:");
         }
     }
     sum
@@ -47,10 +53,11 @@ fn parse_stat(stat: &str) -> Option<(u32, u64)> {
     Some((fields.get(1)?.parse().ok()?, ticks(11)? + ticks(12)?))
 }
 
-fn status_kib(pid: u32, name: &str) -> u64 {
+/// A number of /proc/PID/status, in KiB where it is memory.
+fn status_number(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

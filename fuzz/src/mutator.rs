@@ -224,8 +224,13 @@ pub fn run_one(target: &Target, input: &[u8]) -> Result<u64, String> {
 /// # Errors
 /// The first input that ended in a panic or took too long.
 pub fn fuzz(target: &Target, corpus: &Path, effort: &Effort) -> Result<Found, Crash> {
-    let mut random =
-        Random::new(effort.seed ^ target.name.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte)));
+    let mut random = Random::new(
+        effort.seed
+            ^ target
+                .name
+                .bytes()
+                .fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))),
+    );
     let mut seen = HashSet::new();
     let mut pool = Vec::new();
     let mut runs = 0;

@@ -230,10 +230,24 @@ impl Connection {
         let terms =
             Terms { head_only: self.input.bytes().starts_with(b"HEAD "), close: true, http_1_0: false };
         let wire = wire(&self.transport, site);
-        if send(&wire, response, terms, &mut desk.out, &mut desk.date).complete {
+        if send(wire, response, terms, &mut desk.out, &mut desk.date).complete {
             self.linger(&site.limits)
         } else {
             Next::Close
+        }
+    }
+
+    /// Tells a client that there is no place for it, and is done with it. What has arrived is taken first, so
+    /// that the end is no reset, which would destroy the answer; nothing is waited for.
+    pub fn turn_away(&mut self, site: &Site, desk: &mut Desk) {
+        let socket = self.transport.socket();
+        if socket.set_nonblocking(true).is_err() {
+            return;
+        }
+        // Nothing may be there yet.
+        let _ = self.input.fill(&mut &*socket);
+        if socket.set_nonblocking(false).is_ok() {
+            self.refuse(Refusal::TooManyConnections, site, desk);
         }
     }
 
@@ -351,7 +365,7 @@ impl Connection {
 
         let close = response.close || !keep_alive || rest == Rest::Unbounded || site.is_stopping();
         let terms = Terms { head_only: method == Method::Head, close, http_1_0 };
-        let sent = send(&wire, response, terms, &mut desk.out, &mut desk.date);
+        let sent = send(wire, response, terms, &mut desk.out, &mut desk.date);
         if !sent.complete {
             // The client must not take a part for the whole.
             self.transport.cut();

@@ -25,7 +25,8 @@ use super::limits::Limits;
 use super::relief::Relief;
 use super::{Handler, Refusal, Traffic};
 
-/// Connections over the limit that may carry their refusal at the same time; more are cut off.
+/// Connections over the limit that may wait for their clients to take the refusal at the same time; more are
+/// told and closed at once.
 const REFUSED_MAX: usize = 64;
 
 /// Connections that are accepted in a row before the worker looks at other work.
@@ -471,8 +472,7 @@ impl Shared {
             return;
         }
         let Some(key) = lock(&self.keys).pop() else {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return;
+            return self.refuse_at_once(stream, peer, desk);
         };
         let admitted = self.enter(peer.ip());
         if !admitted {
@@ -500,14 +500,20 @@ impl Shared {
         }
         if let Ok((stream, peer)) = listening.socket.accept()
             && Wire::prepare(&stream, &self.site.limits).is_ok()
-            && let Ok(mut connection) = Connection::new(0, stream, peer, false, &self.site)
         {
             self.accepted.fetch_add(1, Ordering::Relaxed);
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            connection.refuse(Refusal::TooManyConnections, &self.site, desk);
+            self.refuse_at_once(stream, peer, desk);
         }
         listening.reserve = listening.socket.try_clone().ok();
         listening.reserve.is_some()
+    }
+
+    /// Refuses a connection without giving it a place to linger in.
+    fn refuse_at_once(&self, stream: TcpStream, peer: SocketAddr, desk: &mut Desk) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut connection) = Connection::new(0, stream, peer, false, &self.site) {
+            connection.turn_away(&self.site, desk);
+        }
     }
 
     /// Counts a connection, unless that would exceed a limit.

@@ -9,21 +9,23 @@ use std::time::{Duration, Instant};
 use super::framing::{Framing, Malformed, Step};
 use super::input::Input;
 use super::limits::Limits;
+use super::outgoing::{Outgoing, WRITE_SLICE};
+use super::rate::Rate;
 use super::relief::{Relief, Stall};
-use super::transport::{Progress, Transport};
+use super::transport::Transport;
 
 /// How long a read waits before deadlines are looked at. Short, because the same time-out bounds how long
 /// a worker stays with a connection that may send its next request at once.
 pub const READ_SLICE: Duration = Duration::from_millis(5);
 
 /// The same for reads and writes once a transfer stands still, so that it costs four wake-ups a second.
-const STALLED_SLICE_MAX: Duration = Duration::from_millis(250);
-
-/// How long a write waits before its client counts as one that stands still.
-const WRITE_SLICE: Duration = Duration::from_millis(50);
+pub const STALLED_SLICE_MAX: Duration = Duration::from_millis(250);
 
 /// Reads for less go through the buffer, so that a handler that reads byte by byte costs no system calls.
 const DIRECT_BYTES_MIN: usize = 4 * 1024;
+
+/// Why a body is not waited for although it has time left: its worker is needed.
+const BUSY: io::ErrorKind = io::ErrorKind::ResourceBusy;
 
 /// The interim response that invites a body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -51,82 +53,6 @@ impl Wire<'_> {
         stream.set_read_timeout(Some(READ_SLICE))?;
         stream.set_write_timeout(Some(limits.write_inactivity.min(WRITE_SLICE)))
     }
-
-    /// Writes everything, and returns how much was written when that fails.
-    pub fn write_all(&self, bytes: &[u8]) -> Result<(), usize> {
-        self.write_both(bytes, &[])
-    }
-
-    /// Writes one after the other, in one go if the system takes that much, and returns how much of both
-    /// together was written when that fails.
-    pub fn write_both(&self, first: &[u8], second: &[u8]) -> Result<(), usize> {
-        let mut progress = Progress::default();
-        let mut wait = WriteWait { wire: self, stall: self.stall(), since: None, patient: false };
-        loop {
-            match self.transport.write([first, second], &mut progress) {
-                Ok(true) => return Ok(()),
-                Ok(false) => wait.end(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) && wait.goes_on() => {}
-                Err(_) => return Err(progress.sent),
-            }
-        }
-    }
-
-    fn stall(&self) -> Stall<'_> {
-        Stall::new(self.relief, self.limits.stall_pressed)
-    }
-}
-
-/// The waiting of a write for its client.
-struct WriteWait<'a> {
-    wire: &'a Wire<'a>,
-    stall: Stall<'a>,
-    /// Since when nothing moves.
-    since: Option<Instant>,
-    /// Whether the socket's time-out is the longer one.
-    patient: bool,
-}
-
-impl WriteWait<'_> {
-    /// The client took something.
-    fn end(&mut self) {
-        self.since = None;
-        self.stall.end();
-        self.set_patient(false);
-    }
-
-    /// A time-out struck. Whether the client may be waited for any longer.
-    fn goes_on(&mut self) -> bool {
-        let limits = self.wire.limits;
-        // The first slice has passed already when the clock is first read.
-        let first = limits.write_inactivity.min(WRITE_SLICE);
-        let waited = self.since.get_or_insert_with(Instant::now).elapsed() + first;
-        if waited >= limits.write_inactivity || self.wire.abandoned.load(Ordering::Relaxed) {
-            return false;
-        }
-        self.set_patient(true);
-        self.stall.hold(waited, false)
-    }
-
-    fn set_patient(&mut self, patient: bool) {
-        let slice = if patient { STALLED_SLICE_MAX } else { WRITE_SLICE };
-        if self.patient != patient {
-            self.patient = patient;
-            // Failure only means wake-ups at other times.
-            let _ = self
-                .wire
-                .transport
-                .socket()
-                .set_write_timeout(Some(slice.min(self.wire.limits.write_inactivity)));
-        }
-    }
-}
-
-impl Drop for WriteWait<'_> {
-    fn drop(&mut self) {
-        self.set_patient(false);
-    }
 }
 
 /// Whether a socket time-out struck; its kind differs between systems.
@@ -145,6 +71,7 @@ pub struct Incoming<'a> {
     /// Whether the socket's time-out is the longer one.
     patient: bool,
     rate: Rate,
+    stall: Stall<'a>,
 }
 
 /// What is left of a body when its request has been answered.
@@ -162,8 +89,9 @@ impl<'a> Incoming<'a> {
     /// A body that has not been read.
     pub fn new(wire: Wire<'a>, input: &'a mut Input, framing: Framing, continue_due: bool) -> Incoming<'a> {
         let continue_due = continue_due && !framing.is_complete();
-        let rate = Rate::default();
-        Incoming { wire, input, framing, continue_due, failed: None, patient: false, rate }
+        let rate = Rate::new(wire.limits.body_rate_min, wire.limits.body_rate_window);
+        let stall = Stall::new(wire.relief, wire.limits.stall_pressed);
+        Incoming { wire, input, framing, continue_due, failed: None, patient: false, rate, stall }
     }
 
     /// Sends `100 Continue` to a client that asked for it although it has no body to send. A server may
@@ -173,7 +101,7 @@ impl<'a> Incoming<'a> {
     pub fn invite_nothing(&mut self, expects_continue: bool) {
         if expects_continue && self.framing.is_complete() {
             // Failure shows when the answer is sent.
-            let _ = self.wire.write_all(CONTINUE);
+            let _ = Outgoing::new(self.wire).write_all(CONTINUE);
         }
     }
 
@@ -222,6 +150,10 @@ impl<'a> Incoming<'a> {
             self.framing.take(count as u64);
             copied += count;
         }
+        if self.framing.is_complete() {
+            // What the handler does from here on is no waiting.
+            self.stall.end();
+        }
         Ok(copied)
     }
 
@@ -231,7 +163,7 @@ impl<'a> Incoming<'a> {
         if !self.input.is_empty() {
             return Ok(());
         }
-        let written = self.wire.write_all(CONTINUE);
+        let written = Outgoing::new(self.wire).write_all(CONTINUE);
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -256,15 +188,18 @@ impl<'a> Incoming<'a> {
         mut read: impl FnMut(&mut Input, &Transport) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let begun = Instant::now();
-        let wire = self.wire;
-        let mut stall = wire.stall();
         loop {
             match read(self.input, self.wire.transport) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     self.set_patient(false);
-                    self.rate.note(count, begun.elapsed(), self.wire.limits)?;
-                    return Ok(count);
+                    let waited = begun.elapsed();
+                    if !self.rate.note(count, waited) {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    let slow = self.rate.is_slow(self.wire.limits.stall_pressed);
+                    let goes_on = self.stall.moved(count, waited, slow);
+                    return if goes_on { Ok(count) } else { Err(BUSY.into()) };
                 }
                 Err(error) if error.kind() != io::ErrorKind::Interrupted && !is_timeout(&error) => {
                     return Err(error);
@@ -276,8 +211,9 @@ impl<'a> Incoming<'a> {
                     }
                     // What has arrived may not yet be enough to decrypt, which is no waiting.
                     if is_timeout(&error) {
-                        if !stall.hold(begun.elapsed(), self.rate.is_slow(self.wire.limits)) {
-                            return Err(io::ErrorKind::ResourceBusy.into());
+                        let slow = self.rate.is_slow(self.wire.limits.stall_pressed);
+                        if !self.stall.hold(begun.elapsed(), slow) {
+                            return Err(BUSY.into());
                         }
                         self.set_patient(true);
                     }
@@ -307,6 +243,7 @@ impl Read for Incoming<'_> {
         let result = self.read_content(target);
         if let Err(error) = &result {
             self.failed = Some(error.kind());
+            self.stall.end();
         }
         result
     }
@@ -341,60 +278,5 @@ pub fn discard(framing: &mut Framing, input: &mut Input) -> Result<u64, Malforme
             }
             Step::Content(_) | Step::More | Step::End => return Ok(dropped),
         }
-    }
-}
-
-/// Holds the minimum rate. Only the time in which the server waits for the client counts, so that a slow
-/// disk is not held against it.
-#[derive(Default)]
-struct Rate {
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Rate {
-    fn note(&mut self, count: usize, waited: Duration, limits: &Limits) -> io::Result<()> {
-        self.bytes += count as u64;
-        self.waited += waited;
-        if self.waited < limits.body_rate_window {
-            return Ok(());
-        }
-        if self.is_below(limits) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        *self = Rate::default();
-        Ok(())
-    }
-
-    fn is_below(&self, limits: &Limits) -> bool {
-        self.bytes < (limits.body_rate_min as f64 * self.waited.as_secs_f64()) as u64
-    }
-
-    /// Whether the body would not be waited for if workers were short.
-    fn is_slow(&self, limits: &Limits) -> bool {
-        self.waited >= limits.stall_pressed && self.is_below(limits)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slow_body_is_judged_after_its_window() {
-        let limits = Limits::default();
-        let mut rate = Rate::default();
-        for _ in 0..5 {
-            assert!(rate.note(1, Duration::from_secs(10), &limits).is_ok());
-        }
-        assert!(rate.note(1, Duration::from_secs(10), &limits).is_err());
-        let mut rate = Rate::default();
-        for _ in 0..100 {
-            assert!(rate.note(10 * 1024, Duration::from_secs(10), &limits).is_ok());
-        }
-        let mut rate = Rate::default();
-        assert!(rate.note(1, Duration::from_millis(999), &limits).is_ok() && !rate.is_slow(&limits));
-        assert!(rate.note(1, Duration::from_millis(1), &limits).is_ok() && rate.is_slow(&limits));
-        assert!(rate.note(5000, Duration::from_millis(1), &limits).is_ok() && !rate.is_slow(&limits));
     }
 }

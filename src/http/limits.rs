@@ -94,6 +94,11 @@ pub struct Limits {
     pub body_rate_window: Duration,
     /// Without progress of a response.
     pub write_inactivity: Duration,
+    /// Bytes per second that a client must take of a response while the server waits for it.
+    pub write_rate_min: u64,
+    /// The waiting time over which that rate is averaged. What the system's buffers take at once makes the
+    /// first window a grace period.
+    pub write_rate_window: Duration,
     /// Transfers that may stand still at the same time with a worker in their place each; that many threads
     /// more than workers there are at most.
     pub stalled_max: usize,
@@ -125,6 +130,8 @@ impl Default for Limits {
             body_rate_min: 1024,
             body_rate_window: Duration::from_secs(60),
             write_inactivity: Duration::from_secs(30),
+            write_rate_min: 1024,
+            write_rate_window: Duration::from_secs(60),
             stalled_max: STALLED_MAX,
             stall_pressed: Duration::from_secs(1),
             drain_bytes_max: 256 * 1024,

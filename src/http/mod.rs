@@ -29,6 +29,8 @@ pub mod framing;
 pub mod head;
 mod incoming;
 mod input;
+mod outgoing;
+mod rate;
 mod relief;
 mod reply;
 mod transport;

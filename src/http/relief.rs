@@ -11,6 +11,15 @@
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A client that takes longer for so many bytes keeps its worker waiting: 13 MB/s. Slower ones are no
+/// burden but for the thread, so it is cheap to have another in its place; faster ones are most likely
+/// limited by this machine.
+const UNIT_BYTES: usize = 64 * 1024;
+const UNIT_TIME: Duration = Duration::from_millis(5);
+
+/// When fewer bytes are judged. Longer, because a busy machine keeps a worker waiting as well.
+const LESS_TIME: Duration = Duration::from_millis(50);
+
 /// Starts one more worker; false when the system gives no thread.
 pub type Recruit = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -70,8 +79,13 @@ impl Relief {
     /// Notes that a worker waits for its client, and sees to it that another takes its place. Whether none
     /// can.
     fn begin(&self) -> bool {
+        self.count().stalled += 1;
+        self.relieve()
+    }
+
+    /// Starts a worker if there are too few that do not wait. Whether there still are.
+    fn relieve(&self) -> bool {
         let mut count = self.count();
-        count.stalled += 1;
         if !self.is_short(&count) {
             return false;
         }
@@ -99,12 +113,14 @@ pub struct Stall<'a> {
     pressed: Duration,
     since: Option<Instant>,
     begun: bool,
+    /// Bytes of the current unit, and how long they were waited for.
+    unit: (usize, Duration),
 }
 
 impl<'a> Stall<'a> {
     /// A transfer that moves.
     pub fn new(relief: &'a Relief, pressed: Duration) -> Stall<'a> {
-        Stall { relief, pressed, since: None, begun: false }
+        Stall { relief, pressed, since: None, begun: false, unit: (0, Duration::ZERO) }
     }
 
     /// The client kept the worker waiting, for `waited` by now. False when the transfer must end because
@@ -116,11 +132,37 @@ impl<'a> Stall<'a> {
             let short = self.relief.begin();
             return !(short && slow && self.give_way());
         }
-        let pressed = self.since.is_none_or(|since| since.elapsed() >= self.pressed);
-        !(pressed && self.give_way())
+        // A thread that the system did not give may be had by now.
+        let short = self.relief.relieve();
+        let pressed = slow || self.since.is_none_or(|since| since.elapsed() >= self.pressed);
+        !(short && pressed && self.give_way())
     }
 
-    /// The client has moved.
+    /// The client has moved that many bytes, after `waited`. One that moves a little at a time keeps its
+    /// worker as busy as one that stands still, so only one that is fast frees its place. False as for
+    /// [`Stall::hold`].
+    pub fn moved(&mut self, bytes: usize, waited: Duration, slow: bool) -> bool {
+        self.unit.0 += bytes;
+        self.unit.1 += waited;
+        let (bytes, waited) = self.unit;
+        let waits = match u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX) {
+            0 => waited >= LESS_TIME,
+            units => waited / units >= UNIT_TIME,
+        };
+        if bytes >= UNIT_BYTES {
+            self.unit = (0, Duration::ZERO);
+            if !waits {
+                self.end();
+            }
+        }
+        if self.begun {
+            self.since = Some(Instant::now());
+            return !(slow && self.give_way());
+        }
+        !waits || self.hold(Duration::ZERO, slow)
+    }
+
+    /// The client is not waited for any more.
     pub fn end(&mut self) {
         if std::mem::take(&mut self.begun) {
             self.relief.count().stalled -= 1;
@@ -196,6 +238,32 @@ mod tests {
         drop(stall);
         relief.leave();
         assert!(relief.wait_until_gone(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_transfer_that_trickles_is_one_that_stands_still() {
+        let (relief, started) = relief(1, 1);
+        let mut stall = Stall::new(&relief, Duration::ZERO);
+        // A millisecond for each byte: short waits, but nothing else.
+        assert!((0..100).all(|_| stall.moved(1, Duration::from_millis(1), false)));
+        assert_eq!((started.load(Ordering::Relaxed), relief.count().stalled), (1, 1));
+        // One fast unit frees the place, which the rest of the slow one does not.
+        assert!(stall.moved(UNIT_BYTES, UNIT_TIME, false) && relief.count().stalled == 1);
+        assert!(stall.moved(UNIT_BYTES, UNIT_TIME / 2, false) && relief.count().stalled == 0);
+        assert!(stall.moved(10 * UNIT_BYTES, UNIT_TIME * 9, false) && relief.count().stalled == 0);
+        assert!(stall.moved(10 * UNIT_BYTES, UNIT_TIME * 10, false) && relief.count().stalled == 1);
+    }
+
+    #[test]
+    fn a_thread_that_was_missing_is_asked_for_again() {
+        let relief = Relief::new(1, 1);
+        let given = Arc::new(AtomicUsize::new(0));
+        let counter = given.clone();
+        relief.set_recruit(Box::new(move || counter.fetch_add(1, Ordering::Relaxed) > 0));
+        relief.enter();
+        let mut stall = Stall::new(&relief, Duration::from_secs(3600));
+        assert!(stall.hold(Duration::ZERO, false) && relief.count().alive == 1);
+        assert!(stall.hold(Duration::ZERO, false) && relief.count().alive == 2);
     }
 
     #[test]

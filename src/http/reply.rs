@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::incoming::Wire;
 use super::limits::HEAD_KEPT_BYTES_MAX;
+use super::outgoing::Outgoing;
 use super::{Response, ResponseBody, Sent};
 
 /// What the request and the connection demand of a response.
@@ -40,7 +41,7 @@ impl DateCache {
 
 /// Sends a response in `out`, a buffer to re-use, and calls its `done`.
 pub fn send(
-    wire: &Wire<'_>,
+    wire: Wire<'_>,
     response: Response,
     terms: Terms,
     out: &mut Vec<u8>,
@@ -48,16 +49,20 @@ pub fn send(
 ) -> Sent {
     out.clear();
     write_head(out, &response, terms, date);
+    let mut outgoing = Outgoing::new(wire);
+    let to = &mut outgoing;
     let sent = match response.body {
         ResponseBody::Dropped => Sent { body_bytes: 0, complete: false },
-        _ if terms.head_only || !allows_body(response.status) => send_head(wire, out),
-        ResponseBody::Empty => send_head(wire, out),
+        _ if terms.head_only || !allows_body(response.status) => send_head(to, out),
+        ResponseBody::Empty => send_head(to, out),
         // A body that was only announced leaves the client waiting, so the connection must go.
-        ResponseBody::Head(bytes) => Sent { complete: bytes == 0, ..send_head(wire, out) },
-        ResponseBody::Bytes(bytes) => send_bytes(wire, out, &bytes),
-        ResponseBody::Stream { length: 0, .. } => send_head(wire, out),
-        ResponseBody::Stream { length, reader } => send_stream(wire, out, length, reader),
+        ResponseBody::Head(bytes) => Sent { complete: bytes == 0, ..send_head(to, out) },
+        ResponseBody::Bytes(bytes) => send_bytes(to, out, &bytes),
+        ResponseBody::Stream { length: 0, .. } => send_head(to, out),
+        ResponseBody::Stream { length, reader } => send_stream(to, out, length, reader),
     };
+    // What follows is not waited for.
+    drop(outgoing);
     if out.capacity() > HEAD_KEPT_BYTES_MAX {
         *out = Vec::new();
     }
@@ -110,25 +115,30 @@ fn announced_length(response: &Response) -> Option<u64> {
     }
 }
 
-fn send_head(wire: &Wire<'_>, out: &[u8]) -> Sent {
-    Sent { body_bytes: 0, complete: wire.write_all(out).is_ok() }
+fn send_head(to: &mut Outgoing<'_>, out: &[u8]) -> Sent {
+    Sent { body_bytes: 0, complete: to.write_all(out).is_ok() }
 }
 
 /// Writes a head, if it has not been written, and bytes of the body. Returns how many of these were.
-fn write_counted(wire: &Wire<'_>, head: &[u8], body: &[u8]) -> Result<u64, u64> {
-    match wire.write_both(head, body) {
+fn write_counted(to: &mut Outgoing<'_>, head: &[u8], body: &[u8]) -> Result<u64, u64> {
+    match to.write_both(head, body) {
         Ok(()) => Ok(body.len() as u64),
         Err(written) => Err(written.saturating_sub(head.len()) as u64),
     }
 }
 
-fn send_bytes(wire: &Wire<'_>, head: &[u8], bytes: &[u8]) -> Sent {
-    let written = write_counted(wire, head, bytes);
+fn send_bytes(to: &mut Outgoing<'_>, head: &[u8], bytes: &[u8]) -> Sent {
+    let written = write_counted(to, head, bytes);
     let (Ok(body_bytes) | Err(body_bytes)) = written;
     Sent { body_bytes, complete: written.is_ok() }
 }
 
-fn send_stream(wire: &Wire<'_>, mut head: &[u8], length: u64, mut reader: Box<dyn BufRead + Send>) -> Sent {
+fn send_stream(
+    to: &mut Outgoing<'_>,
+    mut head: &[u8],
+    length: u64,
+    mut reader: Box<dyn BufRead + Send>,
+) -> Sent {
     let mut body_bytes = 0;
     while body_bytes < length {
         let ready = match next_piece(reader.as_mut()) {
@@ -136,14 +146,14 @@ fn send_stream(wire: &Wire<'_>, mut head: &[u8], length: u64, mut reader: Box<dy
             Err(cut) => {
                 // Of a body that is cut on purpose the client gets to see the head.
                 if cut {
-                    send_head(wire, head);
+                    send_head(to, head);
                 }
                 return Sent { body_bytes, complete: false };
             }
         };
         let left = usize::try_from(length - body_bytes).unwrap_or(usize::MAX);
         let piece = &ready[..ready.len().min(left)];
-        match write_counted(wire, head, piece) {
+        match write_counted(to, head, piece) {
             Ok(count) => body_bytes += count,
             Err(count) => return Sent { body_bytes: body_bytes + count, complete: false },
         }

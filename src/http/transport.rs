@@ -51,6 +51,9 @@ pub struct Progress {
     taken: usize,
     /// Bytes that were handed to the system.
     pub sent: usize,
+    /// Bytes that the system took, encrypted ones as they are: they move before the last byte of a record
+    /// counts as sent.
+    pub carried: usize,
 }
 
 impl Transport {
@@ -178,7 +181,7 @@ impl Transport {
                     }
                 };
                 progress.taken += some(count)?;
-                progress.sent = progress.taken;
+                (progress.sent, progress.carried) = (progress.taken, progress.taken);
             }
         }
         Ok(progress.sent == first.len() + second.len())
@@ -295,7 +298,7 @@ impl Channel {
             progress.taken += some(self.tls.writer().write(rest)?)?;
         }
         if self.tls.wants_write() {
-            some(self.tls.write_tls(&mut socket)?)?;
+            progress.carried += some(self.tls.write_tls(&mut socket)?)?;
         }
         if !self.tls.wants_write() {
             progress.sent = progress.taken;

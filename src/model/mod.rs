@@ -190,6 +190,7 @@ mod tests {
         assert!(ObjectKey::parse("").is_err());
     }
 
+    /// OP-26.
     #[test]
     fn ids_sort_newest_first_even_when_the_clock_steps_back() {
         let first = SortedId::new(1_000_000, None);

@@ -186,6 +186,7 @@ impl Visit<'_> {
         let mut response = self.bare(error);
         push_error(&mut response, error);
         response.push_header("Content-Type", "text/html; charset=utf-8");
+        response.push_header("X-Content-Type-Options", "nosniff");
         let status = error.code().status;
         let title = format!("{status} {}", crate::http::reason(status));
         let mut html =

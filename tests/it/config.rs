@@ -141,7 +141,7 @@ fn without_files_or_options_it_serves_from_local_files_on_loopback() {
     assert!(folder.0.join("localData").is_dir() && folder.0.join("localMetadata").is_dir());
 }
 
-/// SE-108: well-known keys are good on the loopback; elsewhere every start says so.
+/// SE-108, OP-02: well-known keys are good on the loopback; elsewhere every start says so.
 #[test]
 fn built_in_keys_on_all_addresses_are_warned_about_in_the_start_line() {
     let folder = Folder::new(&[]);

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +26,22 @@ pub struct Echo {
     opened: Condvar,
     pub handled: AtomicUsize,
     pub sent: Mutex<Vec<(u64, bool)>>,
+    /// Bytes that have been read of streamed answers.
+    pub streamed: Arc<AtomicU64>,
+}
+
+/// What `/stream` has ready at a time.
+pub const STREAM_BYTES: usize = 256 * 1024;
+
+/// Counts what is read.
+struct Counted<R>(R, Arc<AtomicU64>);
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(target)?;
+        self.1.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
 }
 
 impl Echo {
@@ -47,7 +63,11 @@ impl Echo {
             "bytes" => Response::new(200).body(ResponseBody::Bytes(vec![b'b'; number as usize])),
             "stream" | "short" => {
                 let there = if name == "short" { number / 2 } else { number };
-                let reader = Box::new(io::BufReader::new(io::repeat(b's').take(there)));
+                let reader = io::repeat(b's').take(there);
+                let reader = Box::new(io::BufReader::with_capacity(
+                    STREAM_BYTES,
+                    Counted(reader, self.streamed.clone()),
+                ));
                 Response::new(200).body(ResponseBody::Stream { length: number, reader })
             }
             "promise" => Response::new(200).body(ResponseBody::Head(number)),

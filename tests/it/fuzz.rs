@@ -27,8 +27,12 @@ const NAMES: &[&str] = &[
     "journal",
     "uri",
     "value",
+    "listing",
+    "sequence",
     "redis",
     "upstream",
+    "upstream-ring",
+    "upstream-s3",
 ];
 
 #[track_caller]
@@ -141,4 +145,24 @@ fn redis_survives_any_input() {
 #[test]
 fn upstream_survives_any_input() {
     smoke("upstream");
+}
+
+#[test]
+fn upstream_ring_survives_any_input() {
+    smoke("upstream-ring");
+}
+
+#[test]
+fn upstream_s3_survives_any_input() {
+    smoke("upstream-s3");
+}
+
+#[test]
+fn listing_survives_any_input() {
+    smoke("listing");
+}
+
+#[test]
+fn sequence_survives_any_input() {
+    smoke("sequence");
 }

@@ -10,9 +10,12 @@ use s3pail::config::Config;
 use s3pail::http::limits::{
     HOST_BYTES_MAX, LEADING_EMPTY_LINES_MAX, Limits, METHOD_BYTES_MAX, open_files_max,
 };
+use std::fs;
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -82,6 +85,23 @@ fn one_connection_past_the_limit_is_told_and_the_others_go_on() {
     assert!(clients.iter_mut().all(|client| client.get("/").status == 200));
     server.check_refused(b"", 503);
     assert!(clients.iter_mut().all(|client| client.get("/").status == 200));
+}
+
+/// LD-18 in small: far more at once than can wait for their answers to be taken.
+#[test]
+fn a_burst_past_the_limit_is_told_too() {
+    let server = Server::with(Limits { connections_max: 4, ..Limits::default() });
+    let kept: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    eventually("the places are taken", || server.connections() == 4);
+    let mut surplus: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+    let told = surplus.iter_mut().filter_map(|client| {
+        let mut first = [0; 12];
+        client.0.read_exact(&mut first).ok().filter(|()| first.ends_with(b"503"))
+    });
+    assert_eq!(told.count(), 300);
+    drop(kept);
+    eventually("the places are free again", || server.connections() == 0);
+    assert_eq!(server.connect().get("/").status, 200);
 }
 
 /// An address of this machine that is not the loopback's. Nothing is sent to find it.
@@ -299,6 +319,51 @@ fn trickling_transfers_give_way_too() {
     assert_eq!(server.connect().get("/").status, 200);
 }
 
+/// Such as move all the time, only little at a time, do not hold up anybody either.
+#[test]
+fn steady_trickles_hold_up_nobody() {
+    let server = Server::start();
+    let mut uploads = Vec::new();
+    for _ in 0..2 * WORKERS {
+        let mut client = server.connect();
+        client.send(put("/echo", "Content-Length: 1000000000\r\n", b"a"));
+        uploads.push(client);
+    }
+    let mut downloads: Vec<Client> = (0..2 * WORKERS).map(|_| server.connect()).collect();
+    for client in &mut downloads {
+        client.send("GET /stream/1000000000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // One byte each, faster than a wait would be noticed.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                uploads.iter_mut().for_each(|client| client.send_lossy(b"a"));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        // 3 MB/s each.
+        scope.spawn(|| {
+            let mut piece = vec![0; 64 * 1024];
+            while !over.load(Ordering::Relaxed) {
+                for client in &mut downloads {
+                    client.0.read_exact(&mut piece).unwrap();
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let served = (0..200).all(|_| {
+            thread::sleep(Duration::from_millis(1));
+            let mut client = server.connect();
+            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            // Waits as long as any client here.
+            client.0.fill_buf().is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200"))
+        });
+        over.store(true, Ordering::Relaxed);
+        assert!(served, "a request was not answered");
+    });
+}
+
 /// The threads that stood in do not stay for ever.
 #[cfg(target_os = "linux")]
 #[test]
@@ -318,6 +383,79 @@ fn stand_ins_end_with_the_transfers_that_they_stood_in_for() {
     }
     // One more than before may stay; it costs nothing.
     eventually("they have ended", || process.number("Threads") <= threads + 1);
+}
+
+/// A control group in which a process may start no further thread.
+#[cfg(target_os = "linux")]
+struct NoMoreThreads {
+    group: PathBuf,
+    process: u32,
+}
+
+#[cfg(target_os = "linux")]
+impl NoMoreThreads {
+    /// `None` where no such group can be made.
+    fn around(process: &Process) -> Option<NoMoreThreads> {
+        let id = process.child.id();
+        let roots = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
+        roots.iter().find_map(|root| {
+            let group = Path::new(root).join(format!("s3pail-test-{id}"));
+            fs::create_dir(&group).ok()?;
+            let limits = NoMoreThreads { group, process: id };
+            let threads = process.number("Threads").to_string();
+            // Dropping it on the way undoes what has been done.
+            fs::write(limits.group.join("cgroup.procs"), id.to_string()).ok()?;
+            limits.set(&threads).then_some(limits)
+        })
+    }
+
+    fn set(&self, threads: &str) -> bool {
+        let limit = self.group.join("pids.max");
+        limit.exists() && fs::write(limit, threads).is_ok()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for NoMoreThreads {
+    fn drop(&mut self) {
+        let root = self.group.parent().unwrap().join("cgroup.procs");
+        let _ = fs::write(root, self.process.to_string());
+        let _ = fs::remove_dir(&self.group);
+    }
+}
+
+/// BI-017: connections are accepted and served without a thread more; stalled transfers give way.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_shortage_of_threads_passes() {
+    let process = Process::start(1000);
+    let address = process.address;
+    assert_eq!(Client::connect(address).get("/").status, 200);
+    let Some(limit) = NoMoreThreads::around(&process) else {
+        return eprintln!(
+            "skipped: no control group can be made here; src/http/relief.rs tests what follows"
+        );
+    };
+    let threads = process.number("Threads");
+    let stall = |count: usize| -> Vec<Client> {
+        let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(address)).collect();
+        let upload = put("/echo", "Content-Length: 4\r\n", b"ab");
+        clients.iter_mut().for_each(|client| client.send(&upload));
+        clients
+    };
+    for mut client in stall(3 * WORKERS) {
+        assert_eq!(Client::connect(address).get("/").status, 200);
+        assert_eq!(client.reply().text(), "ResourceBusy");
+    }
+    assert_eq!(process.number("Threads"), threads);
+    assert!(limit.set("max"));
+    let mut clients = stall(3 * WORKERS);
+    eventually("others stand in", || process.number("Threads") > threads);
+    assert_eq!(Client::connect(address).get("/").status, 200);
+    for client in &mut clients {
+        client.send("cd");
+        assert_eq!(client.reply().text(), echo_of(b"abcd"));
+    }
 }
 
 /// The whole server: uploads that stand still are told to slow down when others cannot be served otherwise,

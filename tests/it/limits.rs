@@ -1,9 +1,10 @@
 //! Sizes: what is just small enough is taken, and what is one past is refused with S3's code.
 
 use crate::harness::{TestServer, for_each_backend};
-use s3pail::model::multipart::PartRecord;
-use s3pail::model::{SortedId, keys};
+use s3pail::model::multipart::{PartRecord, UploadRecord};
+use s3pail::model::{BucketName, SortedId, keys};
 use s3pail::storage::Batch;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -95,6 +96,81 @@ fn an_upload_has_ten_thousand_parts_and_fifty_terabytes() {
         assert_eq!(refused.status, 400, "{}", refused.text());
         server.head("/abc/k").expect(404);
     });
+}
+
+/// BI-226: a copy of more is made part by part.
+#[test]
+fn a_copy_in_one_call_has_at_most_five_gibibytes() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        // The first of three parts has its bytes; the others are only declared.
+        let content = vec![7; 5 << 20];
+        let (id, list) = upload_of(server, 3, PUT_BYTES_MAX / 2);
+        let first = server.put(&format!("/abc/k?partNumber=1&uploadId={id}"), &content).expect(200);
+        let list = list.replacen("\"0123456789abcdef0123456789abcdef\"", first.header("etag").unwrap(), 1);
+        server.post(&format!("/abc/k?uploadId={id}"), list.as_bytes()).expect(200);
+        let size =
+            server.head("/abc/k").expect(200).header("content-length").unwrap().parse::<u64>().unwrap();
+        assert!(size > PUT_BYTES_MAX, "{size}");
+        let source = ("x-amz-copy-source", "/abc/k");
+        server.put("/abc/copy", b"kept").expect(200);
+        server.send("PUT", "/abc/copy", &[source], b"").expect_error(400, "InvalidRequest");
+        assert_eq!(server.get("/abc/copy").expect(200).body, b"kept");
+        // Part by part it works, but no part may be larger either.
+        let id = server.post("/abc/copy?uploads", b"").expect(200).element("UploadId").unwrap();
+        let target = format!("/abc/copy?partNumber=1&uploadId={id}");
+        let all = format!("bytes=0-{PUT_BYTES_MAX}");
+        for fields in [&[source][..], &[source, ("x-amz-copy-source-range", &all)]] {
+            server.send("PUT", &target, fields, b"").expect_error(400, "EntityTooLarge");
+        }
+        let part = [source, ("x-amz-copy-source-range", "bytes=0-5242879")];
+        let copied = server.send("PUT", &target, &part, b"").expect(200);
+        let etag = copied.element("ETag").unwrap();
+        assert_eq!(etag.replace("&quot;", "\""), first.header("etag").unwrap());
+        let list = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        server.post(&format!("/abc/copy?uploadId={id}"), list.as_bytes()).expect(200);
+        assert!(server.get("/abc/copy").expect(200).body == content);
+    });
+}
+
+/// BI-230: uploads that nobody finishes are listed a page at a time, in order, each once. (A part of one byte
+/// each: `an_upload_has_ten_thousand_parts_and_fifty_terabytes` lists as many.)
+#[test]
+fn a_hundred_thousand_open_uploads_are_listed_page_by_page() {
+    const UPLOADS: u64 = 100_000;
+    let server = TestServer::memory();
+    server.bucket("abc");
+    let bucket = BucketName::parse("abc").unwrap();
+    let record = UploadRecord { owner: "owner".to_owned(), ..UploadRecord::default() }.encode();
+    for first in (0..UPLOADS).step_by(1000) {
+        let mut batch = Batch::new();
+        for number in first..first + 1000 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            batch.put(keys::upload(&bucket, &format!("{:05}", number / 2), SortedId(id)), record.clone());
+        }
+        server.service().meta.commit(batch).unwrap();
+    }
+    let (mut marker, mut found, mut pages) = (String::new(), Vec::new(), 0);
+    loop {
+        let page = server.get(&format!("/abc?uploads{marker}")).expect(200);
+        let (names, ids) = (page.elements("Key"), page.elements("UploadId"));
+        assert!(names.len() == ids.len() && ids.len() <= 1000, "{} uploads on a page", ids.len());
+        found.extend(names.into_iter().zip(ids));
+        pages += 1;
+        if page.element("IsTruncated").as_deref() != Some("true") {
+            break;
+        }
+        let next = |name| page.element(name).unwrap();
+        marker =
+            format!("&key-marker={}&upload-id-marker={}", next("NextKeyMarker"), next("NextUploadIdMarker"));
+    }
+    assert_eq!((found.len() as u64, pages), (UPLOADS, 100));
+    assert!(found.windows(2).all(|pair| pair[0].0 <= pair[1].0), "out of order");
+    let ids: BTreeSet<&String> = found.iter().map(|(_, id)| id).collect();
+    assert_eq!(ids.len() as u64, UPLOADS);
 }
 
 #[test]

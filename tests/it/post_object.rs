@@ -287,7 +287,7 @@ fn user_metadata_of_a_form_is_text() {
     }
 }
 
-/// BI-199, BI-200, BI-201, SE-88, SE-94.
+/// BI-199, BI-200, BI-201, SE-60, SE-88, SE-94.
 #[test]
 fn a_form_that_is_no_form_is_refused() {
     let server = TestServer::memory();
@@ -318,6 +318,9 @@ fn a_form_that_is_no_form_is_refused() {
     let many = (0..10_000).fold(form.clone(), |form, i| form.with(&format!("x-ignore-{i}"), ""));
     refused(&many, "MaxPostPreDataLengthExceededError");
     refused(&form.clone().with("x-amz-checksum-crc32", "AAAAAA=="), "BadDigest");
-    refused(&form.with("tagging", "<Tagging>"), "MalformedXML");
+    refused(&form.clone().with("tagging", "<Tagging>"), "MalformedXML");
     assert!(server.get("/public").expect(200).element("Key").is_none(), "nothing was stored");
+    // A key is no path, whoever wrote it.
+    form.replace("key", "../../canary").send(&server, "/public").expect(204);
+    assert_eq!(server.get("/public").expect(200).elements("Key"), ["../../canary"]);
 }

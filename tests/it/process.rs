@@ -1,7 +1,7 @@
 //! The process and what it leaves on disk: file modes, an umask that lets everybody in, signals, process 1.
 #![cfg(unix)]
 
-use super::config::{Folder, Server, s3pail};
+use super::config::{Folder, Server, output, s3pail, stderr_of};
 use super::harness::Client;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -39,6 +39,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 const SERVE: [&str; 6] =
     ["--listen", "127.0.0.1:0", "--data-path", "x/data", "--metadata-path", "x/metadata"];
 
+/// OP-05: whatever the umask.
 #[test]
 fn op_05_nobody_else_may_look_into_what_is_written_whatever_the_umask() {
     let folder = Folder::new(&[]);
@@ -63,13 +64,27 @@ fn op_05_nobody_else_may_look_into_what_is_written_whatever_the_umask() {
     }
 }
 
+/// OP-06, OP-09, OP-21: two folders are all that is written to, wherever temporary files are meant to be, and they
+/// belong to one process.
 #[test]
 fn op_09_nothing_is_written_outside_of_the_two_folders() {
     let folder = Folder::new(&[]);
-    let server = Server::start(s3pail(&folder.0, &SERVE, &[]));
+    let nowhere = folder.0.join("nowhere").to_string_lossy().into_owned();
+    let variables = ["TMPDIR", "HOME", "XDG_CACHE_HOME"].map(|name| (name, nowhere.as_str()));
+    let server = Server::start(s3pail(&folder.0, &SERVE, &variables));
     let client = client(&server);
     client.put("/only", b"").expect(200);
     client.put("/only/key", &[1; 300_000]).expect(200);
+    let id = client.post("/only/parts?uploads", b"").expect(200).element("UploadId").unwrap();
+    client.put(&format!("/only/parts?partNumber=1&uploadId={id}"), &[2; 300_000]).expect(200);
+    let second = output(s3pail(&folder.0, &SERVE, &[]));
+    let sentence = stderr_of(&second);
+    assert!(!second.status.success(), "{sentence}");
+    assert!(
+        sentence.contains("another process") && sentence.contains(&server.id().to_string()),
+        "{sentence}"
+    );
+    assert_eq!(client.get("/only/key").expect(200).body, [1; 300_000]);
     let names = |path: &Path| {
         let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();

@@ -198,6 +198,59 @@ fn a_client_that_does_not_read_is_cut_off() {
     eventually("the connection is gone", || server.connections() == 0);
 }
 
+/// BI-013: with the rate and its window made short. What the system's buffers take at once is the grace.
+#[test]
+fn a_client_that_reads_too_slowly_is_cut_off_and_one_that_is_only_slow_is_not() {
+    const BODY: usize = 40_000_000;
+    let limits = Limits {
+        write_rate_min: 256 << 10,
+        write_rate_window: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let server = Server::with(limits);
+    // 128 KiB/s, 20 MB/s, and 5 MB/s with pauses that are longer than the window.
+    for (pieces, pause, cut) in [(1, 500, true), (16, 50, false), (40, 500, false)] {
+        server.echo.sent.lock().unwrap().clear();
+        let has_ended = || !server.echo.sent.lock().unwrap().is_empty();
+        let mut client = server.connect();
+        client.send(format!("GET /stream/{BODY} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        client.head_of_reply();
+        let (mut left, mut piece) = (BODY, vec![0; 64 << 10]);
+        'reading: while left > 0 && !has_ended() {
+            for _ in 0..pieces {
+                let most = piece.len().min(left);
+                match client.0.read(&mut piece[..most]) {
+                    Ok(0) | Err(_) => break 'reading,
+                    Ok(count) => left -= count,
+                }
+            }
+            thread::sleep(Duration::from_millis(pause));
+        }
+        eventually("the answer has ended", has_ended);
+        let (bytes, complete) = server.echo.sent.lock().unwrap()[0];
+        assert_eq!(complete, !cut, "{pieces} pieces: {bytes} bytes sent, {left} left");
+    }
+}
+
+/// BI-010: nothing more is read of a body whose client has gone.
+#[test]
+fn an_answer_is_read_no_further_when_its_client_has_reset_the_connection() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send("GET /stream/1000000000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.0.read_exact(&mut [0; 1000]).unwrap();
+    // What is unread makes this a reset.
+    drop(client);
+    eventually("the answer has ended", || !server.echo.sent.lock().unwrap().is_empty());
+    let (bytes, complete) = server.echo.sent.lock().unwrap()[0];
+    let read = server.echo.streamed.load(Ordering::Relaxed);
+    assert!(!complete && read < 100_000_000, "{bytes} sent");
+    // What was read ahead of the client is one buffer.
+    assert!(read - bytes <= STREAM_BYTES as u64, "{read} bytes read, {bytes} sent");
+    eventually("the connection is gone", || server.connections() == 0);
+    assert_eq!(server.echo.streamed.load(Ordering::Relaxed), read);
+}
+
 /// BI-022: only the first of the pipelined requests is in progress.
 #[test]
 fn requests_behind_a_stalled_answer_wait() {

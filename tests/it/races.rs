@@ -135,6 +135,39 @@ fn a_bucket_is_not_deleted_around_a_write() {
     });
 }
 
+/// BI-232, CC-06: a hundred creations of one bucket make one bucket of one owner.
+#[test]
+fn a_hundred_creations_of_a_bucket_have_one_winner() {
+    for_each_backend(|server| {
+        for round in 0..races().div_ceil(100) {
+            let name = format!("wanted-{round}");
+            let target = format!("/{name}");
+            let start = Barrier::new(100);
+            let statuses: Vec<(bool, u16)> = std::thread::scope(|scope| {
+                let create = |racer: u32| {
+                    let bart = racer.is_multiple_of(2);
+                    let client = if bart { client(server) } else { server.as_lisa() };
+                    start.wait();
+                    (bart, client.put(&target, b"").status)
+                };
+                let threads: Vec<_> = (0..100).map(|racer| scope.spawn(move || create(racer))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let owned_by_bart = server.head(&target).status == 200;
+            assert!(owned_by_bart != (server.as_lisa().head(&target).status == 200), "round {round}");
+            // Creating one's own bucket again is 200 in us-east-1; everybody else is told of the owner.
+            for (bart, status) in statuses {
+                assert_eq!(status, if bart == owned_by_bart { 200 } else { 409 }, "round {round}");
+            }
+            let buckets = [server.get("/"), server.as_lisa().get("/")].map(|reply| reply.elements("Name"));
+            let named = buckets.iter().flatten().filter(|found| **found == name).count();
+            assert_eq!(named, 1, "round {round}");
+            let owner = if owned_by_bart { client(server) } else { server.as_lisa() };
+            owner.delete(&target).expect(204);
+        }
+    });
+}
+
 /// The store that the races leave is sound: no body is lost, doubled or left over.
 #[test]
 fn races_leave_a_sound_store() {

@@ -23,7 +23,16 @@ fn wrong_keys_and_wrong_signatures_are_refused() {
         unknown.send(method, target, &[], b"").expect_error(403, "InvalidAccessKeyId");
         server.anonymous().send(method, target, &[], b"").expect_error(403, "AccessDenied");
     }
+    // OP-13: what the client sent is explained, and never what would have been right.
     let reply = wrong.get("/abc");
+    let sent = reply.element("SignatureProvided").unwrap();
+    let is_signature = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let text = reply.text();
+    let shown: Vec<&str> =
+        text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| is_signature(word)).collect();
+    let explained = [reply.element("StringToSign"), reply.element("CanonicalRequest")].map(Option::unwrap);
+    let is_explained = |word: &str| word == sent || explained.iter().any(|part| part.contains(word));
+    assert!(shown.iter().all(|word| is_explained(word)), "OP-13: {text}");
     for element in ["StringToSign", "CanonicalRequest", "SignatureProvided", "AWSAccessKeyId"] {
         assert!(reply.element(element).is_some(), "{element}");
     }

@@ -83,6 +83,7 @@ fn the_ready_line_tells_programs_where_and_with_what() {
     assert!(!folder.0.join("localData").exists(), "the profile keeps everything in memory");
 }
 
+/// OP-04: where secrets come from; no flag takes one, and the process has no children.
 #[test]
 fn a_secret_of_ones_own_is_never_announced() {
     let folder = Folder::new(&[]);

@@ -1232,6 +1232,7 @@ fn a_large_body_yields_its_sound_blocks_and_no_byte_of_a_damaged_one() {
     assert!(read(&blobs, &other, 0..3).is_err());
 }
 
+/// OP-25.
 #[test]
 fn a_sweep_removes_the_orphans_of_earlier_runs_and_nothing_else() {
     for mode in MODES {

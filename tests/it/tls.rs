@@ -148,7 +148,7 @@ fn read_all(mut stream: &TcpStream) -> Vec<u8> {
     }
 }
 
-/// Rows BI-028, SE-99.
+/// Rows BI-028, SE-99, OP-17; `certificates.rs` reads them again.
 #[test]
 fn versions_below_1_2_and_garbage_end_with_an_alert() {
     let server = rsa_server();
@@ -222,11 +222,18 @@ fn a_handshake_has_one_deadline_whatever_arrives() {
 
 struct Lengths;
 
+/// What `/stream` answers with, in bytes.
+const STREAMED: u64 = 40_000_000;
+
 impl Handler for Lengths {
     /// Answers with the length of the body, or to `/refuse` without reading it.
     fn handle(&self, mut request: Request<'_>) -> Response {
         if request.path == "/refuse" {
             return Response::new(403).body(ResponseBody::Bytes(b"refused".to_vec()));
+        }
+        if request.path == "/stream" {
+            let reader = Box::new(io::BufReader::new(io::repeat(b's').take(STREAMED)));
+            return Response::new(200).body(ResponseBody::Stream { length: STREAMED, reader });
         }
         let length = io::copy(&mut request.body, &mut io::sink()).map_or(0, |length| length);
         let text = format!("{} {length}", request.encryption.map_or("-", |encryption| encryption.version));
@@ -359,6 +366,40 @@ fn a_slow_but_steady_client_is_served() {
         stream.write_all(&post("/", 700)).unwrap();
         let reply = Reply::read(&mut BufReader::new(&mut stream), false);
         assert!(reply.text().ends_with(" 700"), "{}", reply.text());
+    }
+    engine.stop(DEADLINE);
+}
+
+/// BI-013 under TLS: with the window made short.
+#[test]
+fn a_client_that_reads_too_slowly_is_cut_off_under_tls_as_well() {
+    let limits = Limits {
+        write_rate_min: 1 << 20,
+        write_rate_window: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let engine = engine(limits);
+    // 128 KiB/s and 20 MB/s.
+    for (records, pause, whole) in [(4, 500, false), (64, 50, true)] {
+        let mut stream = connect(engine.local_addrs()[0], &[TLS_1_3]);
+        stream.write_all(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut piece = vec![0; 64 << 10];
+        let mut read = 0;
+        while engine.connections() > 0 && read < STREAMED {
+            for _ in 0..records {
+                match stream.read(&mut piece) {
+                    Ok(count) if count > 0 => read += count as u64,
+                    _ => break,
+                }
+                if read >= STREAMED {
+                    break;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+        assert_eq!(read >= STREAMED, whole, "{records} records: {read}");
+        drop(stream);
+        wait_until("the connection is gone", || engine.connections() == 0);
     }
     engine.stop(DEADLINE);
 }

@@ -6,7 +6,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+mod connections;
 mod documents;
+mod independent;
+mod listings;
 mod peers;
 mod records;
 mod requests;
@@ -56,8 +59,12 @@ pub static TARGETS: &[Target] = &[
     row("journal", records::journals, records::journal, 20_000),
     row("uri", values::targets, values::uri, UNBOUNDED),
     row("value", values::texts_seed, values::value, UNBOUNDED),
+    row("listing", listings::buckets, listings::listing, UNBOUNDED),
+    row("sequence", connections::sequences, connections::sequence, 5_000),
     row("redis", peers::replies, peers::redis, 2_000),
     row("upstream", peers::answers, peers::upstream, 2_000),
+    row("upstream-ring", peers::answers, peers::upstream_ring, 2_000),
+    row("upstream-s3", peers::answers, peers::upstream_s3, 2_000),
 ];
 
 /// Few bits of how a run ended.

@@ -1,13 +1,15 @@
-//! Hostile servers: a Redis and a data daemon that answer anything.
+//! Hostile servers: a Redis, a data daemon, a RING and an S3 store that answer anything.
 
 use super::{outcome, texts};
 use s3pail::config::Remote;
 use s3pail::redis::Client;
-use s3pail::storage::data_client::{DataClient, Settings};
+use s3pail::storage::data_client::{self, DataClient};
 use s3pail::storage::remote::Deadlines;
+use s3pail::storage::s3_upstream::{self, S3Blobs};
+use s3pail::storage::sproxyd::{self, SproxydBlobs};
 use s3pail::storage::{BlobId, BlobStore};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ const ATTEMPTS: Duration = Duration::from_millis(20);
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// The bytes of a body that a client asks for.
 const ASKED_BYTES: u64 = 100;
+/// A name such as RINGs and data daemons give.
+const RING_NAME: &str = "0123456789012345678901234567890123456789";
 
 pub fn replies() -> Vec<Vec<u8>> {
     texts(&[
@@ -52,8 +56,52 @@ pub fn answers() -> Vec<Vec<u8>> {
     ])
 }
 
-/// FZ-18: a store elsewhere may answer anything: a body is the bytes that were asked for, or an error.
+/// FZ-18: a data daemon may answer anything.
 pub fn upstream(input: &[u8]) -> u64 {
+    ask(input, RING_NAME, |address| {
+        let remote = Remote { host: "127.0.0.1".to_owned(), port: address.port() };
+        Box::new(DataClient::new(&data_client::Settings {
+            deadlines: deadlines(),
+            ..data_client::Settings::of(&remote)
+        }))
+    })
+}
+
+/// FZ-18: so may a node of a RING.
+pub fn upstream_ring(input: &[u8]) -> u64 {
+    ask(input, RING_NAME, |address| {
+        let bootstrap = vec![address.to_string()];
+        let settings =
+            sproxyd::Settings { bootstrap, class_of_service: None, path: None, deadlines: deadlines() };
+        Box::new(SproxydBlobs::new(&settings))
+    })
+}
+
+/// FZ-18: and another S3 store.
+pub fn upstream_s3(input: &[u8]) -> u64 {
+    ask(input, "bucket/key/0123456789abcdef0123456789abcdef", |address| {
+        Box::new(S3Blobs::new(s3_upstream::Settings {
+            endpoint: address.to_string(),
+            https: false,
+            bucket: "bucket".to_owned(),
+            path_style: true,
+            bucket_match: false,
+            encrypt: false,
+            region: "us-east-1".to_owned(),
+            access_key: "accessKey1".to_owned(),
+            secret_key: "verySecretKey1".to_owned(),
+            deadlines: deadlines(),
+        }))
+    })
+}
+
+fn deadlines() -> Deadlines {
+    Deadlines { attempts: ATTEMPTS, ..Deadlines::default() }
+}
+
+/// Reads a body from a store that gives this answer to everything: it is the bytes that were asked for, or an
+/// error.
+fn ask(input: &[u8], name: &str, client: impl Fn(SocketAddr) -> Box<dyn BlobStore>) -> u64 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback");
     let address = listener.local_addr().expect("its address");
     let answer = &input[..input.len().min(ANSWER_BYTES_MAX)];
@@ -68,12 +116,9 @@ pub fn upstream(input: &[u8]) -> u64 {
                 let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer));
             }
         });
-        let remote = Remote { host: "127.0.0.1".to_owned(), port: address.port() };
-        let deadlines = Deadlines { attempts: ATTEMPTS, ..Deadlines::default() };
-        let client = DataClient::new(&Settings { deadlines, ..Settings::of(&remote) });
+        let client = client(address);
         let mut body = Vec::new();
-        let read =
-            client.read(&BlobId("0123456789012345678901234567890123456789".to_owned()), 0..ASKED_BYTES);
+        let read = client.read(&BlobId(name.to_owned()), 0..ASKED_BYTES);
         let read = read.map(|found| found.map(|mut reader| reader.read_to_end(&mut body).is_ok()));
         assert!(body.len() as u64 <= ASKED_BYTES, "{} bytes", body.len());
         if matches!(read, Ok(Some(true))) {

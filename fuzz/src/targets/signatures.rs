@@ -1,6 +1,6 @@
 //! Who is let in: signatures of every kind, bucket policies, policies of forms.
 
-use super::{choice, outcome, texts};
+use super::{choice, independent, outcome, texts};
 use s3pail::auth::keys::SigningKeyCache;
 use s3pail::auth::policy::{Decision, Policy, Principal, Request};
 use s3pail::auth::post_policy::PostPolicy;
@@ -71,7 +71,8 @@ pub fn queries() -> Vec<Vec<u8>> {
     ])
 }
 
-/// FZ-05: what our own signer signs is let in, in the header and in the query: both sides see one request.
+/// FZ-05: what our own signer signs is let in, in the header and in the query: both sides see one request, and
+/// it is the one that another implementation sees.
 pub fn agree(input: &[u8]) -> u64 {
     let (kind, rest) = choice(input);
     let text = String::from_utf8_lossy(rest);
@@ -94,11 +95,24 @@ pub fn agree(input: &[u8]) -> u64 {
     let in_query = verdict(&Head { query: &presigned, ..head });
     assert_ne!(in_query, Err("SignatureDoesNotMatch"), "{method:?} {path}?{presigned}");
     let signed = SIGNER.sign(NOW, &head, "UNSIGNED-PAYLOAD");
-    let mut with = headers.clone();
-    signed.fields.iter().for_each(|(name, value)| with.push(name, value));
+    let with = with_fields(&headers, &signed.fields);
+    let time = &signed.fields[0].1;
+    let [.., (_, authorization)] = &signed.fields;
+    let ours = authorization.rsplit_once("Signature=").map(|(_, signature)| signature);
+    let all = Head { headers: &with_fields(&headers, &signed.fields[..2]), ..head };
+    if let Some(other) = independent::signature(&all, time, SIGNER.secret, SIGNER.region, "UNSIGNED-PAYLOAD")
+    {
+        assert_eq!(ours, Some(other.as_str()), "{method:?} {path}?{query} {value:?}");
+    }
     let in_header = verdict(&Head { headers: &with, ..head });
     assert_ne!(in_header, Err("SignatureDoesNotMatch"), "{method:?} {path}?{query} {value:?}");
     outcome((in_query, in_header))
+}
+
+fn with_fields(headers: &Headers, fields: &[(&'static str, String)]) -> Headers {
+    let mut all = headers.clone();
+    fields.iter().for_each(|(name, value)| all.push(name, value));
+    all
 }
 
 pub fn policies() -> Vec<Vec<u8>> {

@@ -1,9 +1,11 @@
 //! Small texts with a meaning: targets, ranges, dates, tags, names.
 
 use super::{outcome, texts};
+use s3pail::codec::digest::{Checksum, ChecksumAlgorithm};
 use s3pail::codec::time::{iso8601, parse_basic, parse_http_date, parse_iso8601, parse_mail_date};
 use s3pail::codec::uri::{Query, decode, encode, encode_path};
 use s3pail::http::Headers;
+use s3pail::ops::checksum::content_md5;
 use s3pail::ops::metadata::parse_tagging_header;
 use s3pail::ops::range::{Selection, copy_source, requested};
 use s3pail::ops::target::{Hosts, Target};
@@ -56,6 +58,10 @@ pub fn texts_of_values() -> &'static [&'static str] {
         "20231114T221320Z",
         "a=b&c=d%20e&f=",
         "2023-11-14T22:13:20+02:00",
+        "9999-12-31T23:59:60Z",
+        "DUoRhQ==",
+        "kAFQmDzST7DWlj99KOF/cg==",
+        "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=",
     ]
 }
 
@@ -63,7 +69,8 @@ pub fn texts_seed() -> Vec<Vec<u8>> {
     texts(texts_of_values())
 }
 
-/// FZ-12, FZ-13, FZ-20: ranges lie within their object, dates are printed as they are read.
+/// FZ-12, FZ-13, FZ-20, FZ-21: ranges lie within their object, dates are printed as they are read, and a
+/// checksum has the length of its algorithm.
 pub fn value(input: &[u8]) -> u64 {
     let text = String::from_utf8_lossy(input);
     let mut headers = Headers::new();
@@ -87,6 +94,16 @@ pub fn value(input: &[u8]) -> u64 {
     for date in dates.into_iter().flatten() {
         assert_eq!(parse_iso8601(&iso8601(date)), Some(date), "{text:?} is {date}");
     }
+    for algorithm in ChecksumAlgorithm::ALL {
+        if let Some(checksum) = Checksum::from_base64(algorithm, &text) {
+            assert_eq!(checksum.bytes.len(), algorithm.digest_bytes(), "{algorithm:?} {text:?}");
+            let again = Checksum::from_base64(algorithm, &checksum.to_base64());
+            assert_eq!(again.map(|again| again.bytes), Some(checksum.bytes), "{algorithm:?} {text:?}");
+            kinds.push(10 + algorithm.digest_bytes());
+        }
+    }
+    headers.push("content-md5", &text);
+    kinds.push(content_md5(&headers).is_ok().into());
     let tags = parse_tagging_header(&text).map(|tags| tags.len().min(4)).map_err(|error| error.code().name);
     outcome((kinds, dates.map(|date| date.is_some()), tags))
 }

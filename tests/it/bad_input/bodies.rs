@@ -399,6 +399,7 @@ fn errors_show_what_was_sent_as_text() {
         assert!(!text.contains("<script") && !text.contains("]]>"), "BI-236 {target}: {text}");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "BI-236 {target}: {text}");
         assert_eq!(reply.header("content-type"), Some("application/xml"), "BI-234 {target}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "OP-19 {target}");
     }
     scene.is_unharmed("BI-236");
 }

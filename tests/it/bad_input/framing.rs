@@ -58,7 +58,7 @@ fn methods_that_s3_does_not_have_are_not_allowed() {
     scene.is_unharmed("methods");
 }
 
-/// BI-045, BI-046, BI-050, BI-064, BI-066, BI-070, BI-074, BI-075, SE-50.
+/// BI-045, BI-046, BI-050, BI-064, BI-066, BI-070, BI-074, BI-075, SE-50, OP-16.
 #[test]
 fn odd_heads_are_served_as_if_they_were_plain() {
     let scene = Scene::new();

@@ -73,7 +73,7 @@ fn a_version_is_read_under_its_own_action() {
     scene.lives("SE-30");
 }
 
-/// SE-31 to SE-33: nothing of a private bucket is shown to nobody.
+/// SE-31 to SE-33, OP-03: nothing of a private bucket is shown to nobody.
 #[test]
 fn anonymous_requests_see_nothing_of_a_private_bucket() {
     let scene = Scene::new();
@@ -287,7 +287,7 @@ fn names_of_internal_buckets_are_ordinary_or_impossible() {
     }
 }
 
-/// SE-79, SE-80, BI-218: without a configuration no origin is let in, and none is echoed.
+/// SE-79, SE-80, BI-218, OP-18: without a configuration no origin is let in, and none is echoed.
 #[test]
 fn an_origin_is_never_echoed_without_a_rule() {
     let scene = Scene::new();
@@ -413,7 +413,7 @@ fn no_source_spawns_a_program_or_compares_signatures_early() {
     assert!(manifest.contains("unwrap_used = \"warn\""), "SE-96");
 }
 
-/// SE-70, SE-71: keys are not paths, so neither a folder beside the data nor a link in it is reached.
+/// SE-70, SE-71, OP-07: keys are not paths, so neither a folder beside the data nor a link in it is reached.
 #[cfg(unix)]
 #[test]
 fn links_and_neighbours_of_the_data_folder_are_not_followed() {
