@@ -57,7 +57,7 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Reads what a reader has in its buffer: [`Read::read`] of readers that make whole chunks ready.
+/// Reads what a reader has in its buffer: [`io::Read::read`] of readers that make whole chunks ready.
 ///
 /// # Errors
 /// Those of [`BufRead::fill_buf`].
