@@ -79,6 +79,13 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// The value of a header field that means this text, where the text is known and not guessed from bytes.
+pub fn of_text(text: &str) -> String {
+    let text = text.trim();
+    let says_itself = encode(text) == text && decode(text) == text;
+    if says_itself { text.to_owned() } else { encode_always(text) }
+}
+
 /// The text that a value of a header field stands for: encoded words are decoded, and the white space
 /// between two of them goes. What is not an encoded word in UTF-8, ISO-8859-1 or ASCII stays.
 pub fn decode(value: &str) -> String {

@@ -7,7 +7,7 @@
 use super::actor::{Actor, Source};
 use super::bucket_settings::{LATE_SETTINGS, SETTINGS};
 use super::media_type;
-use crate::codec::{unbase64, uri};
+use crate::codec::{encoded_word, unbase64, uri};
 use crate::config::fixture::{Access, NamedBucket};
 use crate::config::given::{ConfigError, Given};
 use crate::model::BucketName;
@@ -135,7 +135,7 @@ fn object_headers(object: &Given, key: &str) -> Result<Vec<(String, String)>, Co
     };
     let mut headers = vec![("content-type".to_owned(), content_type)];
     for (name, value) in texts(object, "metadata")? {
-        headers.push((format!("x-amz-meta-{name}"), value));
+        headers.push((format!("x-amz-meta-{name}"), encoded_word::of_text(&value)));
     }
     let tags = texts(object, "tags")?;
     if !tags.is_empty() {

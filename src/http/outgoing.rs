@@ -9,7 +9,7 @@ use super::rate::Rate;
 use super::relief::Stall;
 use super::transport::Progress;
 
-/// What the system's buffers take without a client that reads: a head and a small body.
+/// What the system's buffers take of an answer without a client that reads: a head and a small body.
 const AT_ONCE_BYTES_MAX: usize = 128 * 1024;
 
 /// How long a write waits before its client counts as one that stands still.
@@ -22,6 +22,8 @@ pub struct Outgoing<'a> {
     stall: Stall<'a>,
     /// Whether the socket's time-out is the longer one.
     patient: bool,
+    /// What the system took at once at the beginning of the answer.
+    at_once: usize,
 }
 
 impl<'a> Outgoing<'a> {
@@ -29,7 +31,7 @@ impl<'a> Outgoing<'a> {
     pub fn new(wire: Wire<'a>) -> Outgoing<'a> {
         let rate = Rate::new(wire.limits.write_rate_min, wire.limits.write_rate_window);
         let stall = Stall::new(wire.relief, wire.limits.stall_pressed);
-        Outgoing { wire, rate, stall, patient: false }
+        Outgoing { wire, rate, stall, patient: false, at_once: 0 }
     }
 
     /// Writes everything, and returns how much was written when that fails.
@@ -43,11 +45,15 @@ impl<'a> Outgoing<'a> {
         let mut progress = Progress::default();
         let mut moved = Instant::now();
         let mut is_first = true;
+        let at_once = self.at_once.saturating_add(first.len() + second.len());
         loop {
             let before = progress.carried;
             let goes_on = match self.wire.transport.write([first, second], &mut progress) {
                 // Nobody waited for the client, whatever the clock says: this thread may have been.
-                Ok(true) if is_first && first.len() + second.len() <= AT_ONCE_BYTES_MAX => return Ok(()),
+                Ok(true) if is_first && at_once <= AT_ONCE_BYTES_MAX => {
+                    self.at_once = at_once;
+                    return Ok(());
+                }
                 Ok(whole) => {
                     let waited = moved.elapsed();
                     let goes_on = self.moved(progress.carried - before, waited);
@@ -65,6 +71,7 @@ impl<'a> Outgoing<'a> {
                 return Err(progress.sent);
             }
             is_first = false;
+            self.at_once = AT_ONCE_BYTES_MAX;
         }
     }
 

@@ -9,7 +9,7 @@
 //! [`Limits::stall_pressed`]: super::limits::Limits::stall_pressed
 
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A client that takes longer for so many bytes keeps its worker waiting: 13 MB/s. Slower ones are no
 /// burden but for the thread, so it is cheap to have another in its place; faster ones are most likely
@@ -111,7 +111,6 @@ pub struct Stall<'a> {
     relief: &'a Relief,
     /// How long it may stand still while workers are short.
     pressed: Duration,
-    since: Option<Instant>,
     begun: bool,
     /// Bytes of the current unit, and how long they were waited for.
     unit: (usize, Duration),
@@ -120,21 +119,20 @@ pub struct Stall<'a> {
 impl<'a> Stall<'a> {
     /// A transfer that moves.
     pub fn new(relief: &'a Relief, pressed: Duration) -> Stall<'a> {
-        Stall { relief, pressed, since: None, begun: false, unit: (0, Duration::ZERO) }
+        Stall { relief, pressed, begun: false, unit: (0, Duration::ZERO) }
     }
 
-    /// The client kept the worker waiting, for `waited` by now. False when the transfer must end because
+    /// The client kept the worker waiting, for `waited` since it last moved something or the worker came back. False when the transfer must end because
     /// its worker is needed. One that is `slow` altogether ends as soon as it waits again.
     pub fn hold(&mut self, waited: Duration, slow: bool) -> bool {
         if !self.begun {
             self.begun = true;
-            self.since = Instant::now().checked_sub(waited);
             let short = self.relief.begin();
             return !(short && slow && self.give_way());
         }
         // A thread that the system did not give may be had by now.
         let short = self.relief.relieve();
-        let pressed = slow || self.since.is_none_or(|since| since.elapsed() >= self.pressed);
+        let pressed = slow || waited >= self.pressed;
         !(short && pressed && self.give_way())
     }
 
@@ -156,7 +154,6 @@ impl<'a> Stall<'a> {
             }
         }
         if self.begun {
-            self.since = Some(Instant::now());
             return !(slow && self.give_way());
         }
         !waits || self.hold(Duration::ZERO, slow)

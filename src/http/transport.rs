@@ -168,10 +168,7 @@ impl Transport {
         let first_left = first.get(progress.taken..).unwrap_or_default();
         let second_left = &second[progress.taken.saturating_sub(first.len())..];
         match self.channel() {
-            Some(mut channel) => {
-                let next = if first_left.is_empty() { second_left } else { first_left };
-                channel.write(next, &self.socket, progress)?;
-            }
+            Some(mut channel) => channel.write([first_left, second_left], &self.socket, progress)?,
             None if first_left.is_empty() && second_left.is_empty() => {}
             None => {
                 let count = match (first_left, second_left) {
@@ -293,9 +290,15 @@ impl Channel {
     }
 
     /// Writes to the socket once, whatever was not sent before first.
-    fn write(&mut self, rest: &[u8], mut socket: &TcpStream, progress: &mut Progress) -> io::Result<()> {
-        if !self.tls.wants_write() && !rest.is_empty() {
-            progress.taken += some(self.tls.writer().write(rest)?)?;
+    fn write(
+        &mut self,
+        parts: [&[u8]; 2],
+        mut socket: &TcpStream,
+        progress: &mut Progress,
+    ) -> io::Result<()> {
+        if !self.tls.wants_write() && parts.iter().any(|part| !part.is_empty()) {
+            // Together, so that a head and a small body are one record.
+            progress.taken += some(self.tls.writer().write_vectored(&parts.map(IoSlice::new))?)?;
         }
         if self.tls.wants_write() {
             progress.carried += some(self.tls.write_tls(&mut socket)?)?;

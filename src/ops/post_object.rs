@@ -166,20 +166,13 @@ impl Form {
                 "acl" => headers.push("x-amz-acl", checked(name, value)?),
                 "tagging" => headers.push("x-amz-tagging", &tagging(value)?),
                 // The text of a form is known, where that of a header is guessed.
-                _ if name.starts_with(USER_PREFIX) => headers.push(name, &user_metadata(value)),
+                _ if name.starts_with(USER_PREFIX) => headers.push(name, &encoded_word::of_text(value)),
                 _ if passed => headers.push(name, checked(name, value)?.trim()),
                 _ => {}
             }
         }
         Ok(headers)
     }
-}
-
-/// The value of a header that means this text.
-fn user_metadata(text: &str) -> String {
-    let text = text.trim();
-    let says_itself = encoded_word::encode(text) == text && encoded_word::decode(text) == text;
-    if says_itself { text.to_owned() } else { encoded_word::encode_always(text) }
 }
 
 /// A form can say what no header could.

@@ -32,6 +32,8 @@ pub struct Echo {
 
 /// What `/stream` has ready at a time.
 pub const STREAM_BYTES: usize = 256 * 1024;
+/// What `/crumbs` has ready at a time.
+const CRUMB_BYTES: usize = 8 * 1024;
 
 /// Counts what is read.
 struct Counted<R>(R, Arc<AtomicU64>);
@@ -61,11 +63,11 @@ impl Echo {
             "panic" => panic!("a handler that panics"),
             "status" => Response::new(number as u16),
             "bytes" => Response::new(200).body(ResponseBody::Bytes(vec![b'b'; number as usize])),
-            "stream" | "short" => {
+            "stream" | "short" | "crumbs" => {
                 let there = if name == "short" { number / 2 } else { number };
                 let reader = io::repeat(b's').take(there);
                 let reader = Box::new(io::BufReader::with_capacity(
-                    STREAM_BYTES,
+                    if name == "crumbs" { CRUMB_BYTES } else { STREAM_BYTES },
                     Counted(reader, self.streamed.clone()),
                 ));
                 Response::new(200).body(ResponseBody::Stream { length: number, reader })

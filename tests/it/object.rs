@@ -77,6 +77,7 @@ fn user_metadata_beyond_ascii_is_answered_in_encoded_words() {
         ("=?UTF-8?B?YWJj?=", "abc"),
         ("=?UTF-8?B?w4RNw4Raw5XDkSBTMw==?=", "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?="),
         ("=?UTF-8?B?=GGG?=", "=?UTF-8?B?=GGG?="),
+        ("=?UTF-8?Q?a=09b?=", "a\tb"),
         ("=?UTF-8?Q?a=0D=0ASet-Cookie:_b?=", "=?UTF-8?Q?a=0D=0ASet-Cookie:_b?="),
     ];
     if !engine_cannot("metadata outside of ASCII") {

@@ -208,12 +208,19 @@ fn a_client_that_reads_too_slowly_is_cut_off_and_one_that_is_only_slow_is_not() 
         ..Limits::default()
     };
     let server = Server::with(limits);
-    // 128 KiB/s, 20 MB/s, and 5 MB/s with pauses that are longer than the window.
-    for (pieces, pause, cut) in [(1, 500, true), (16, 50, false), (40, 500, false)] {
+    // 128 KiB/s, 20 MB/s, and 5 MB/s with pauses that are longer than the window; the last also of a body that
+    // comes in small pieces.
+    for (name, pieces, pause, cut) in [
+        ("stream", 1, 500, true),
+        ("stream", 16, 50, false),
+        ("stream", 40, 500, false),
+        ("crumbs", 1, 500, true),
+        ("crumbs", 40, 500, false),
+    ] {
         server.echo.sent.lock().unwrap().clear();
         let has_ended = || !server.echo.sent.lock().unwrap().is_empty();
         let mut client = server.connect();
-        client.send(format!("GET /stream/{BODY} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        client.send(format!("GET /{name}/{BODY} HTTP/1.1\r\nHost: h\r\n\r\n"));
         client.head_of_reply();
         let (mut left, mut piece) = (BODY, vec![0; 64 << 10]);
         'reading: while left > 0 && !has_ended() {
@@ -228,7 +235,7 @@ fn a_client_that_reads_too_slowly_is_cut_off_and_one_that_is_only_slow_is_not() 
         }
         eventually("the answer has ended", has_ended);
         let (bytes, complete) = server.echo.sent.lock().unwrap()[0];
-        assert_eq!(complete, !cut, "{pieces} pieces: {bytes} bytes sent, {left} left");
+        assert_eq!(complete, !cut, "{name}, {pieces} pieces: {bytes} bytes sent, {left} left");
     }
 }
 

@@ -198,7 +198,7 @@ const INIT: &str = r#"{
           "notification": { "QueueConfigurations": [{ "Id": "n", "QueueArn": "arn:aws:sqs:us-east-1:1:q", "Events": ["s3:ObjectCreated:*"],
               "Filter": { "Key": { "FilterRules": [{ "Name": "prefix", "Value": "in/" }] } } }] },
           "objects": [
-              { "key": "index.html", "file": "pages/index.html", "metadata": { "author": "a" }, "tags": { "k": "v w" } },
+              { "key": "index.html", "file": "pages/index.html", "metadata": { "author": "Jürgen" }, "tags": { "k": "v w" } },
               { "key": "data", "json": { "n": 1 } },
               { "key": "raw", "base64": "AAEC", "contentType": "x/y", "headers": { "cache-control": "no-store" } } ] },
         { "name": "logs", "owner": "alice", "acl": "log-delivery-write", "ownership": "ObjectWriter" },
@@ -235,7 +235,10 @@ fn one_document_says_everything_that_is_there() {
         assert!(reply.text().contains(part), "{sub}: {}", reply.text());
     }
     let page = ready.anonymous().get("/site/index.html").expect(200);
-    assert_eq!((page.text().as_str(), page.header("x-amz-meta-author")), ("<h1>", Some("a")));
+    assert_eq!(
+        (page.text().as_str(), page.header("x-amz-meta-author")),
+        ("<h1>", Some("=?UTF-8?Q?J=C3=BCrgen?="))
+    );
     assert_eq!(page.header("last-modified"), Some("Tue, 06 May 2031 07:08:09 GMT"));
     assert!(alice.get("/site/index.html?tagging").text().contains("v w"));
     assert_eq!(alice.get("/site/data").expect(200).text(), r#"{"n":1}"#);
