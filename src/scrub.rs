@@ -38,6 +38,8 @@ const LOOK_PAUSE: Duration = Duration::from_secs(60);
 const SAVE_PAUSE: Duration = Duration::from_secs(60);
 /// Records that are read together.
 const PAGE_RECORDS_MAX: usize = 64;
+/// A page ends with the record that brings it past this; one with thousands of parts has a megabyte.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a body that are read together.
 const READ_BYTES: usize = 256 * 1024;
 /// The longest wait in one piece, where a page has more bytes than the rate allows for in a second.
@@ -117,7 +119,7 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// Has the thread begin a walk, unless one is under way.
+    /// Has the thread begin a walk, or another one behind the one that is under way.
     pub fn wake(&self) {
         // Full: it is to wake up already.
         let _ = self.wake.try_send(());
@@ -342,13 +344,18 @@ impl<'w> Walk<'w> {
     /// The next records that name bodies: of objects, versions and parts (see `model::keys`).
     fn page(&self, from: &[u8]) -> Result<Vec<Named>> {
         let mut page = Vec::new();
+        let mut bytes = 0;
         self.service.meta.scan(from..b"w".as_slice(), &mut |key, value| {
             match key.first() {
-                Some(b'o' | b'p' | b'v') => page.push(Named { key: key.to_vec(), value: value.to_vec() }),
+                Some(b'o' | b'p' | b'v') => {
+                    bytes += value.len();
+                    page.push(Named { key: key.to_vec(), value: value.to_vec() });
+                }
                 Some(b'q'..b'v') => return Visit::Seek(b"v/".to_vec()),
                 _ => {}
             }
-            if page.len() < PAGE_RECORDS_MAX { Visit::Next } else { Visit::Stop }
+            let goes_on = page.len() < PAGE_RECORDS_MAX && bytes < PAGE_BYTES_MAX;
+            if goes_on { Visit::Next } else { Visit::Stop }
         })?;
         Ok(page)
     }
@@ -441,9 +448,7 @@ impl<'w> Walk<'w> {
     /// Decides what a finding means. A record that has changed meanwhile may have left its body to the
     /// deleting thread, and says nothing. `false` when it is time to stop.
     fn judge(&mut self, record: &Named, piece: &Piece, mut found: Found) -> Result<bool> {
-        if !matches!(found, Found::Sound | Found::Unread)
-            && self.service.meta.get(&record.key)?.as_deref() != Some(&record.value)
-        {
+        if !matches!(found, Found::Sound | Found::Unread) && self.has_changed(record)? {
             return Ok(true);
         }
         let mut quarantined = false;
@@ -453,6 +458,10 @@ impl<'w> Walk<'w> {
                 Found::Sound => Found::Failed(StorageError::Corrupt("only at the first reading".to_owned())),
                 again => again,
             };
+            // That may have taken long.
+            if self.has_changed(record)? {
+                return Ok(true);
+            }
             if matches!(found, Found::Damaged(_)) {
                 quarantined = self.quarantine(folder, piece);
             }
@@ -464,6 +473,11 @@ impl<'w> Walk<'w> {
         self.progress.bodies += 1;
         self.found(record, &piece.id.0, found, quarantined);
         Ok(true)
+    }
+
+    /// Whether the record no longer is what names the body that was read.
+    fn has_changed(&self, record: &Named) -> Result<bool> {
+        Ok(self.service.meta.get(&record.key)?.as_deref() != Some(&record.value))
     }
 
     fn quarantine(&self, folder: &SharedFolder, piece: &Piece) -> bool {

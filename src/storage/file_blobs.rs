@@ -435,6 +435,10 @@ impl Store {
         }
         let folder = self.folder.path().join(QUARANTINE);
         let target = folder.join(&id.0);
+        if target.symlink_metadata().is_ok() {
+            // Somebody has put back another copy, which is bad as well. The first may have other good parts.
+            return Ok(false);
+        }
         let moved = self
             .before(DiskStep::MakeFolder(&folder))
             .and_then(|()| create_folder(&folder))
@@ -445,7 +449,8 @@ impl Store {
         if self.sync != SyncMode::None {
             // The new name first: a power cut in between may leave both, but not neither.
             self.sync_folder(&folder)?;
-            self.sync_folder(path.parent().unwrap_or(&path))?;
+            // A failure here is one for everybody who has just put a name beside it.
+            self.sync_names(path.parent().unwrap_or(&path))?;
             self.sync_folder(self.folder.path())?;
         }
         Ok(true)

@@ -302,19 +302,23 @@ fn recover(
 
 impl MetaStore for FileMeta {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let database = {
-            let state = self.store.state.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(recent) = state.recent.get(key) {
-                return Ok(recent.map(<[u8]>::to_vec));
-            }
-            Arc::clone(&state.database)
-        };
-        database.snapshot()?.get(key, |value| value.map(<[u8]>::to_vec))
+        match self.store.get(key) {
+            Err(_) if self.store.heal() => self.store.get(key),
+            result => result,
+        }
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
-        let (snapshot, recent) = self.store.snapshot()?;
-        snapshot.scan(range, &recent, visit)
+        let mut visited = false;
+        let scanned = self.store.scan(range.clone(), &mut |key, value| {
+            visited = true;
+            visit(key, value)
+        });
+        match scanned {
+            // What has been shown cannot be taken back.
+            Err(_) if self.store.heal() && !visited => self.store.scan(range, visit),
+            result => result,
+        }
     }
 
     fn commit(&self, batch: Batch) -> Result<Outcome> {
@@ -417,6 +421,22 @@ impl Store {
     fn snapshot(&self) -> Result<(Snapshot, Layers)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         Ok((state.database.snapshot()?, state.recent.clone()))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let database = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(recent) = state.recent.get(key) {
+                return Ok(recent.map(<[u8]>::to_vec));
+            }
+            Arc::clone(&state.database)
+        };
+        database.snapshot()?.get(key, |value| value.map(<[u8]>::to_vec))
+    }
+
+    fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        let (snapshot, recent) = self.snapshot()?;
+        snapshot.scan(range, &recent, visit)
     }
 
     /// The changes that no checkpoint has begun to write.
@@ -646,7 +666,7 @@ impl Store {
 
     /// Decides whether the store can go on after a failure, and returns the error to report.
     fn fail(&self, writer: &mut Writer, failure: Failure) -> StorageError {
-        let error = match failure {
+        let error = match self.cause(writer, failure) {
             Failure::Refused(error) => return error,
             Failure::Sync(error) => return self.stop(&format!("a sync failed: {error}")),
             Failure::Database(error) => error,
@@ -666,14 +686,32 @@ impl Store {
         }
     }
 
+    /// What a failure comes from. Where a checkpoint runs it is waited for: it must not write any more when the
+    /// database is opened again, and if it has failed, that is why the database refused something.
+    fn cause(&self, writer: &mut Writer, failure: Failure) -> Failure {
+        match (failure, writer.running.as_ref().map(Running::wait)) {
+            (Failure::Database(error), Some(ended)) => {
+                self.end_checkpoint(writer, ended).err().unwrap_or(Failure::Database(error))
+            }
+            // Its end is noted by whoever commits next.
+            (failure, _) => failure,
+        }
+    }
+
+    /// Deals with a checkpoint that has failed beside, after which the database refuses to be read. Whether
+    /// there is another one to be read now.
+    fn heal(&self) -> bool {
+        let database = || Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner).database);
+        let before = database();
+        let Ok(mut writer) = self.writer.lock() else { return false };
+        // What is wrong has been told to the health check, or will be to the next commit.
+        let _ = self.with_reserve(&mut writer, &mut |writer| self.await_checkpoint(writer));
+        !Arc::ptr_eq(&before, &database())
+    }
+
     /// Opens the database again if it has been lost.
     fn find_database(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
         if writer.database_lost {
-            if let Some(ended) = writer.running.as_ref().map(Running::wait) {
-                // It must not write any more when the file is opened again. What it could not write it
-                // leaves to the next.
-                let _ = self.end_checkpoint(writer, ended);
-            }
             let database = self.database_file.open().map_err(Failure::Database)?;
             self.state_to_change().database = Arc::new(database);
             writer.database_lost = false;

@@ -322,6 +322,13 @@ impl Journal {
         self.end = 0;
     }
 
+    /// Takes the run of the other journal, which has been resumed, for its own.
+    pub fn share_run(&mut self, other: &Journal) {
+        if !other.is_empty() {
+            self.run = other.run;
+        }
+    }
+
     /// Gives the next entry the number behind this one.
     pub fn number_behind(&mut self, sequence: u64) {
         self.sequence = sequence;

@@ -1,7 +1,7 @@
 //! The two files of the journal, which take turns.
 //!
 //! ```text
-//! s3pail.journal     takes the first entries of every run
+//! s3pail.journal     takes the first entries of every run, unless the disk is so full that one goes on in the second
 //! s3pail.journal2    made when a checkpoint begins while commits go on; removed when the store is opened
 //! ```
 //!
@@ -102,6 +102,8 @@ impl Journals {
         if let Some(idle) = &mut self.idle {
             self.idle_needed = if idle.is_empty() { 0 } else { idle.sequence() };
             idle.resume()?;
+            // Should the active file have had nothing to apply, it goes on as the same run nevertheless.
+            self.active.share_run(idle);
             self.name_second()?;
         }
         self.active.resume()

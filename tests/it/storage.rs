@@ -860,6 +860,64 @@ fn commits_go_on_while_a_checkpoint_is_written() {
     }
 }
 
+/// A checkpoint that fails while commits go on is dealt with by whoever comes next, a reader too: after it the
+/// database refuses everything.
+#[test]
+fn a_checkpoint_that_finds_no_room_beside_commits_ends_neither_reads_nor_writes() {
+    for reader_first in [true, false] {
+        let temporary = Temporary::new();
+        let faults = Arc::new(DiskFaults::default());
+        let mut options = FileMetaOptions::new(SyncMode::None);
+        // Less than the records take, so that reads reach the file.
+        options.cache_bytes = 64 * 1024;
+        options.faults = Some(faults.clone());
+        let meta = FileMeta::open(&temporary.0.join("meta"), options).unwrap();
+        let key = |number: usize| format!("{number:06}").into_bytes();
+        const RECORDS: usize = 5_000;
+        (0..RECORDS).for_each(|number| put(&meta, &key(number), &body(300)));
+        meta.sync().unwrap();
+        let (full, refused) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let (is_full, counter) = (full.clone(), refused.clone());
+        faults.watch(move |step| match step {
+            // The database's header has its place on the disk already.
+            DiskStep::Write(_, 0, _) => Ok(()),
+            DiskStep::Write(path, ..) | DiskStep::SetLength(path, _)
+                if path.ends_with("s3pail.redb") && is_full.load(Ordering::SeqCst) =>
+            {
+                counter.fetch_add(1, Ordering::SeqCst);
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        });
+        // Whether there was room for it.
+        let commit = |expected: Option<Vec<u8>>, number: usize| {
+            let mut batch = Batch::new();
+            batch.expect(key(number), expected);
+            batch.put(key(number), b"new");
+            match meta.commit(batch) {
+                Ok(outcome) => outcome == Outcome::Committed,
+                Err(StorageError::Full(_)) => false,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let mut records = RECORDS;
+        wait_until("the checkpoint has failed", || {
+            records += usize::from(commit(None, records));
+            refused.load(Ordering::SeqCst) > 0
+        });
+        if reader_first {
+            (0..RECORDS).for_each(|number| assert_eq!(meta.get(&key(number)).unwrap(), Some(body(300))));
+            assert_eq!(scan(&meta, b""..b"\xff").len(), records);
+        }
+        (0..50).for_each(|number| _ = commit(Some(body(300)), number * 97));
+        full.store(false, Ordering::SeqCst);
+        put(&meta, b"last", b"there is room again");
+        assert_eq!(meta.health().code, 200);
+        meta.sync().unwrap();
+        assert_eq!(scan(&meta, b""..b"\xff").len(), records + 1);
+    }
+}
+
 #[test]
 fn a_torn_journal_ends_at_the_last_whole_entry() {
     let temporary = Temporary::new();
