@@ -45,7 +45,7 @@ const WITHOUT: &[(&str, &str)] = &[
     ("OP-20", "ring's generator of the system is the only one outside of --fixture with a seed"),
     ("OP-22", "ci/audit"),
     ("OP-23", "clippy.toml, and the profile `release` in Cargo.toml"),
-    ("OP-24", "not held: there is no copy of a running store; SECURITY.md says so"),
+    ("OP-24", "held by snapshots of the file system only; SECURITY.md says so"),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
