@@ -274,7 +274,8 @@ fn send(request: tiny_http::Request, response: Response) {
     let bytes = Arc::new(AtomicU64::new(0));
     let counted = Counted { reader, bytes: bytes.clone() };
     // The crate knows only ASCII, and would let a line end in a value split the response.
-    let clean = |value: &str| !value.bytes().any(|byte| byte.is_ascii_control());
+    let clean = |value: &str| !value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t');
+    // A name with a tab is none to the crate.
     let fields = response.headers.iter().filter(|(name, value)| clean(name) && clean(value));
     let header =
         |name: &str, value: &str| tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok();
