@@ -200,11 +200,11 @@ class Runner:
         for line in lines[-1:]:
             print(f"{what}: {json.dumps(line)}", flush=True)
 
-    def rate(self, server, operation, seconds=5, connections=1, size=4096):
+    def rate(self, server, operation, seconds=5, connections=1, size=4096, objects=100):
         """Requests a second and p99 of one operation."""
         more = [] if operation == "put" else ["--filled", "yes"]
         lines = self.generate("compare", "--target", f"{server.as_target()},prepared", "--operations", operation, "--seconds",
-                              seconds, "--rounds", 1, "--objects", 100, "--size", size, "--connections", connections, *more)
+                              seconds, "--rounds", 1, "--objects", objects, "--size", size, "--connections", connections, *more)
         for line in lines:
             self.check(line["failures"] == 0, f"{operation}: {line['failures']} failures: {line['first_failure']}")
         return (lines[-1]["operations_per_s"], lines[-1]["p99_ms"]) if lines else (0, 0)
@@ -249,9 +249,9 @@ class Runner:
         self.prepare(server, size, count)
         before = server.footprint()
         with Looking(server):
-            up = threading.Thread(target=self.rate, args=(server, "put", 15, count, size))
+            up = threading.Thread(target=self.rate, args=(server, "put", 15, count, size, count))
             up.start()
-            rate, _ = self.rate(server, "get", 15, count, size)
+            rate, _ = self.rate(server, "get", 15, count, size, count)
             up.join()
         each = (server.peaks[2] - before[2]) / (2 * count)
         print(f"LD-05: {2 * count} transfers: {each:.0f} KiB each (<= 512), {server.peaks[1] - before[1]} descriptors more "
@@ -280,7 +280,7 @@ class Runner:
             others = make(server, 200)
             with Looking(server), others:
                 self.mixed(server, 50, 20, name)
-            self.check(others.good > 0, f"{name}: none was held")
+            self.check(others.good == 200, f"{name}: {200 - others.good} of them were thrown out")
             print(f"{name}: {others.good} of them were held all the time", flush=True)
             server.comes_back(before, name)
             server.end()
@@ -291,6 +291,9 @@ class Runner:
                 ("LD-18: 5000 connections, 1024 places", 5000, ["--connections", "1024"], None),
                 ("LD-19: 2000 connections, 256 descriptors", 2000, [], 256),
                 ("overload: 200 connections, 50 places", 200, ["--connections", "50"], None)):
+            if (own := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < attempts + 100:
+                print(f"{name}: SKIPPED: this process may have {own} files open", flush=True)
+                continue
             with files_limited(files):
                 server = Watched(self, "burst", ["--workers", "16", *more])
             before = server.footprint()
@@ -300,8 +303,10 @@ class Runner:
             while server.ask() != 200 and time.monotonic() - begin < WAIT_S:
                 time.sleep(0.05)
             print(f"{name}: {seen}; normal after {time.monotonic() - begin:.2f} s (<= 5)", flush=True)
+            # The system's own queue may drop a few of thousands.
+            cut = seen.get("cut", 0) > attempts // 100
             wrong = set(seen) - {200, 503, "cut"}
-            self.check(seen.get(200, 0) > 0 and seen.get(503, 0) > 0 and not wrong, f"{name}: {seen}")
+            self.check(seen.get(200, 0) > 0 and seen.get(503, 0) > 0 and not wrong and not cut, f"{name}: {seen}")
             server.comes_back(before, name)
             server.end()
 

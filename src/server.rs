@@ -9,7 +9,7 @@ use crate::fixture::Fixture;
 use crate::housekeeping::{self, Sweep};
 use crate::http::engine::Options;
 use crate::http::limits::{self, Limits};
-use crate::http::{Handler, serving};
+use crate::http::{self, Handler, serving};
 use crate::log::{Level, Log};
 use crate::ops::service::Service;
 use crate::ready;
@@ -200,7 +200,7 @@ fn limits(config: &Config) -> Result<Limits, String> {
 
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
     let bind = |address: &SocketAddr| {
-        TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
+        http::listen(address).map_err(|error| format!("cannot listen on {address}: {error}"))
     };
     addresses.iter().map(bind).collect()
 }

@@ -471,7 +471,8 @@ fn watch(pid: u32, begin: Instant, shared: &Shared<'_>) -> Vec<Look> {
 }
 
 fn is_left_over(now: u64, before: u64) -> bool {
-    now.abs_diff(before) > LEFT_OVER_MAX
+    // Fewer are none: who was there before may have been ended meanwhile.
+    now > before + LEFT_OVER_MAX
 }
 
 /// Waits until threads and descriptors are what they were, but not for ever.

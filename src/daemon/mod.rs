@@ -13,10 +13,9 @@ pub mod metadata;
 
 use crate::config::{Backend, Config, Listen, Role};
 use crate::housekeeping;
-use crate::http::Handler;
 use crate::http::engine::Options;
 use crate::http::limits::Limits;
-use crate::http::serving;
+use crate::http::{self, Handler, serving};
 use crate::log::{Level, Log};
 use crate::storage::memory::{Budget, MemoryMeta};
 use crate::storage::shared_folder::{Lender, SharedFolder};
@@ -55,7 +54,7 @@ pub struct Daemon {
 /// A sentence that names what the user wrote: the file and the key, the variable or the flag.
 pub fn bind(listen: &Listen) -> Result<Vec<TcpListener>, String> {
     let bind = |address: &SocketAddr| {
-        TcpListener::bind(address).map_err(|error| {
+        http::listen(address).map_err(|error| {
             let Listen { origin, .. } = listen;
             format!("{origin}: cannot listen on {address}: {error}; allowed: an address that is free")
         })

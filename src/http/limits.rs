@@ -22,6 +22,9 @@ pub const METHOD_BYTES_MAX: usize = 32;
 /// Bytes of a Host value, the longest domain name and a port.
 pub const HOST_BYTES_MAX: usize = 255 + 6;
 
+/// Connections that may wait to be accepted. The system may allow fewer (`net.core.somaxconn`).
+pub const ACCEPT_QUEUE_MAX: i32 = 4096;
+
 /// Bytes of memory that a worker keeps for the heads of its answers.
 pub const HEAD_KEPT_BYTES_MAX: usize = 64 * 1024;
 

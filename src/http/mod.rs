@@ -10,8 +10,10 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::Range;
+
+use socket2::SockRef;
 
 pub mod engine;
 pub mod limits;
@@ -213,6 +215,17 @@ impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer)
     }
+}
+
+/// Listens on an address. Connections that nobody has accepted wait in a queue of the system, which the standard
+/// library makes 128 long: what comes beyond is dropped, tried again after a second or more, and sometimes reset.
+///
+/// # Errors
+/// What the system says.
+pub fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    SockRef::from(&listener).listen(limits::ACCEPT_QUEUE_MAX)?;
+    Ok(listener)
 }
 
 /// The body of a response. Its length is always known before the head leaves.

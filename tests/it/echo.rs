@@ -156,7 +156,7 @@ impl Server {
     }
 
     pub fn with(limits: Limits) -> Server {
-        Server::on(TcpListener::bind("127.0.0.1:0").unwrap(), limits)
+        Server::on(s3pail::http::listen(&"127.0.0.1:0".parse().unwrap()).unwrap(), limits)
     }
 
     pub fn on(listener: TcpListener, limits: Limits) -> Server {

@@ -239,6 +239,26 @@ fn a_client_that_reads_too_slowly_is_cut_off_and_one_that_is_only_slow_is_not() 
     }
 }
 
+/// LD-18: while every worker is busy, connections wait to be accepted; none is turned away, and each is served.
+#[test]
+fn a_burst_of_connections_waits_until_somebody_is_free() {
+    const BURST: usize = 300;
+    let listener = s3pail::http::listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody accepts yet. A connection that finds the queue full is tried again after a second, and after two.
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(20)).unwrap();
+    let mut waiting: Vec<TcpStream> = (0..BURST).map(connect).collect();
+    let _server = Server::on(listener, Limits::default());
+    for stream in &mut waiting {
+        stream.write_all(b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    }
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
 /// BI-010: nothing more is read of a body whose client has gone.
 #[test]
 fn an_answer_is_read_no_further_when_its_client_has_reset_the_connection() {
