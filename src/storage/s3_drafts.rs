@@ -12,17 +12,17 @@
 
 use super::drafts::{DraftError, Drafts, Refusal, WrittenPiece};
 use super::remote::{Failure, Outgoing, text_of};
-use super::s3_upstream::{Call, Upstream, code_of, is_key, refused, stored_tag};
+use super::s3_upstream::{Call, Upstream, code_of, gone, is_key, refused, stored_tag};
 use super::{BlobHint, BlobId, Result, StorageError, WriteError};
 use crate::codec::xml_writer::XmlWriter;
 use crate::codec::{uri, xml_reader};
 use crate::http::Method;
 use std::io::Read;
-use ureq::Body;
-use ureq::http::Response;
 
 /// The longest upload id that is taken from a remote, in bytes: it becomes part of the name of a body.
 const UPLOAD_ID_BYTES_MAX: usize = 1024;
+/// The code that says that an upload is not there.
+const NO_SUCH_UPLOAD: &str = "NoSuchUpload";
 
 /// What the name of a draft says.
 pub(super) struct Draft<'n> {
@@ -83,7 +83,7 @@ impl Upstream {
                 text_of(answer);
                 Ok(())
             }
-            404 => gone("AbortMultipartUpload", answer),
+            404 => Ok(gone(answer, "AbortMultipartUpload", NO_SUCH_UPLOAD)?),
             _ => Err(refused("AbortMultipartUpload", answer).into()),
         }
     }
@@ -113,18 +113,6 @@ impl Upstream {
             }
             404 => Ok(None),
             _ => Err(refused("HEAD", answer).into()),
-        }
-    }
-}
-
-/// What 404 means where an upload is asked about: it is not there, or something else is wrong.
-fn gone(what: &str, answer: Response<Body>) -> std::result::Result<(), Failure> {
-    let text = text_of(answer);
-    match code_of(&text) {
-        "NoSuchUpload" => Ok(()),
-        code => {
-            let text = format!("the remote store answered {what} with 404 {code}");
-            Err(StorageError::Unavailable(text).into())
         }
     }
 }
@@ -195,7 +183,7 @@ fn outcome(status: u16, text: &str) -> std::result::Result<Completed, Failure> {
     let shown = || format!("the remote store answered CompleteMultipartUpload with {status} {code}");
     match (status, code) {
         (200, _) if is_result => Ok(Completed::Whole),
-        (_, "NoSuchUpload") => Ok(Completed::Gone),
+        (_, NO_SUCH_UPLOAD) => Ok(Completed::Gone),
         (_, "InvalidPart") => Ok(Completed::Refused(Refusal::Missing)),
         (_, "InvalidPartOrder") => Ok(Completed::Refused(Refusal::Disordered)),
         (_, "EntityTooSmall") => Ok(Completed::Refused(Refusal::TooSmall)),
@@ -250,7 +238,7 @@ impl Drafts for Upstream {
         match answer.status().as_u16() {
             200 => {}
             404 => {
-                gone("UploadPart", answer).map_err(Failure::into_storage)?;
+                gone(answer, "UploadPart", NO_SUCH_UPLOAD)?;
                 return Err(DraftError::Gone);
             }
             _ => return Err(refused("UploadPart", answer).into()),
@@ -269,7 +257,7 @@ impl Drafts for Upstream {
         let answer = answer.map_err(Failure::into_storage)?;
         match answer.status().as_u16() {
             200 => tag_in(&text_of(answer), number).map_err(|error| unreadable("ListParts", error)),
-            404 => gone("ListParts", answer).map(|()| None).map_err(Failure::into_storage),
+            404 => gone(answer, "ListParts", NO_SUCH_UPLOAD).map(|()| None),
             _ => Err(refused("ListParts", answer)),
         }
     }

@@ -331,11 +331,11 @@ pub(super) fn refused(what: &str, answer: Response<Body>) -> StorageError {
     StorageError::Unavailable(format!("the remote store answered {what} with {status} {}", code_of(&text)))
 }
 
-/// What 404 means: the object is not there, or something else is wrong.
-fn gone(answer: Response<Body>, what: &str) -> Result<Option<Box<dyn Read + Send>>> {
+/// What 404 means: what the code `absent` tells of is not there, or something else is wrong.
+pub(super) fn gone(answer: Response<Body>, what: &str, absent: &str) -> Result<()> {
     let text = text_of(answer);
     match code_of(&text) {
-        "NoSuchKey" => Ok(None),
+        code if code == absent => Ok(()),
         code => Err(StorageError::Unavailable(format!("the remote store answered {what} with 404 {code}"))),
     }
 }
@@ -353,7 +353,7 @@ impl Fetch for Upstream {
         let answer = self.send(&call).map_err(Failure::into_storage)?;
         match answer.status().as_u16() {
             200 | 206 => Ok(Some(body_of(answer, &range)?)),
-            404 => gone(answer, "GET"),
+            404 => gone(answer, "GET", "NoSuchKey").map(|()| None),
             416 => Err(StorageError::Corrupt(format!("{:?} is shorter than {}", id.0, range.end))),
             _ => Err(refused("GET", answer)),
         }
@@ -391,7 +391,7 @@ impl Client for Upstream {
                 text_of(answer);
                 Ok(())
             }
-            404 => gone(answer, "DELETE").map(|_| ()).map_err(Failure::Final),
+            404 => gone(answer, "DELETE", "NoSuchKey").map_err(Failure::Final),
             _ => Err(refused("DELETE", answer).into()),
         }
     }
