@@ -93,9 +93,11 @@ impl Leftovers {
     /// A sentence that says what failed.
     pub fn start(meta: Arc<dyn MetaStore>, queues: Arc<Queues>, shared: bool) -> Result<Leftovers, String> {
         if !shared {
-            feed(meta.as_ref(), &queues, Millis::MAX)
-                .map_err(|error| format!("cannot read the to-delete list: {error}"))?;
-            return Ok(Leftovers { stop: None, thread: None });
+            return match feed(meta.as_ref(), &queues, Millis::MAX) {
+                // Nothing is removed by records that cannot be trusted. What they still have is served.
+                Ok(()) | Err(StorageError::Corrupt(_)) => Ok(Leftovers { stop: None, thread: None }),
+                Err(error) => Err(format!("cannot read the to-delete list: {error}")),
+            };
         }
         let (stop, stopped) = bounded::<()>(0);
         let run = move || loop {

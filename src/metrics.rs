@@ -136,7 +136,7 @@ pub static METRICS: &[Metric] = &[
         |of, to| to.add(&[], of.metrics.scrub.bodies())),
     row("s3pail_scrub_bytes_total", Kind::Counter, &[], "Bytes that the scrub has read.",
         |of, to| to.add(&[], of.metrics.scrub.bytes())),
-    row("s3pail_scrub_findings_total", Kind::Counter, &["finding"], "What the scrub found: damaged or missing bodies, and reads that failed.",
+    row("s3pail_scrub_findings_total", Kind::Counter, &["finding"], "What the scrub found: damaged or missing bodies, damaged records, and reads that failed.",
         |of, to| for finding in Finding::ALL { to.add(&[finding.as_str()], of.metrics.scrub.findings(finding)) }),
     row("s3pail_quarantined_bodies", Kind::Gauge, &[], "Damaged bodies that were moved out of the way and wait for somebody.",
         |of, to| to.add(&[], of.bodies.quarantined)),

@@ -317,7 +317,11 @@ impl Runner {
     /// # Errors
     /// When the store cannot be read, or the system has no thread to give.
     pub fn start(service: Arc<Service>, log: Arc<Log>) -> Result<Runner, String> {
-        count_waiting(&service).map_err(|error| error.to_string())?;
+        match count_waiting(&service) {
+            // Records that cannot be trusted are served as far as they go; no event can be read.
+            Ok(()) | Err(StorageError::Corrupt(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
         let (stop, stopped) = bounded(0);
         let run = move || Sending::new(service, log).run(&stopped);
         let thread = std::thread::Builder::new().name("notifications".into()).spawn(run);

@@ -7,6 +7,9 @@
 //! a restart. What does not match its checksum is counted, logged, and its file is moved into quarantine (see
 //! [`FileBlobs::quarantine`](crate::storage::file_blobs::FileBlobs::quarantine)); its record stays.
 //!
+//! Before a walk it has the store compare what finding a record rests on with its checksums
+//! ([`MetaStore::check_index`](crate::storage::MetaStore::check_index)), at the same rate.
+//!
 //! It is driven by records and not by files, because a file that no record names may be one that is being
 //! written. Hence a data daemon, which has no records, and a front end whose records are in another process,
 //! have no scrub.
@@ -20,13 +23,13 @@ use crate::model::object::{ObjectRecord, Piece};
 use crate::model::{inline_body, keys};
 use crate::ops::service::Service;
 use crate::storage::shared_folder::SharedFolder;
-use crate::storage::{Batch, BlobStore, Result, StorageError, Visit};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crate::storage::{Batch, BlobStore, Pace, Result, StorageError, Visit};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -187,6 +190,10 @@ fn run(service: &Service, folder: Option<&SharedFolder>, log: &Log, stopped: &Re
             continue;
         }
         let unfinished = last.filter(|last| last.next.is_some());
+        if unfinished.is_none() && !check_index(service, log, stopped) {
+            // A walk over it would read nothing.
+            continue;
+        }
         let new = Progress { begun_ms: service.clock.now(), next: Some(hex(b"o/")), ..Progress::default() };
         let mut walk = Walk::new(service, folder, log, stopped, unfinished.unwrap_or(new));
         let outcome = walk.run();
@@ -207,6 +214,41 @@ fn run(service: &Service, folder: Option<&SharedFolder>, log: &Log, stopped: &Re
             log.write(Level::Info, "scrubbed", &fields);
         }
     }
+}
+
+/// Whether the records can be walked over: their index is sound, or could not be looked at.
+fn check_index(service: &Service, log: &Log, stopped: &Receiver<()>) -> bool {
+    let (until, rate) = (stopped.clone(), service.config.scrub_rate);
+    let read = Mutex::new((0, Instant::now()));
+    let pace = Pace::new(move |bytes| {
+        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.0 += bytes;
+        if read.0 < READ_BYTES {
+            return Ok(());
+        }
+        let wait = pause(read.0 as u64, read.1.elapsed(), rate).min(PAUSE_MAX);
+        if until.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+            return Err(std::io::Error::other("the server stops"));
+        }
+        *read = (0, Instant::now());
+        Ok(())
+    });
+    let error = match service.meta.check_index(pace) {
+        Ok(true) => return true,
+        Ok(false) => StorageError::Corrupt("its index does not match its checksums".to_owned()),
+        Err(_) if stopped.try_recv() == Err(TryRecvError::Disconnected) => return false,
+        Err(error) => error,
+    };
+    let is_damaged = matches!(error, StorageError::Corrupt(_));
+    let (finding, level) = match is_damaged {
+        true => (Finding::Damaged, Level::Error),
+        false => (Finding::Failed, Level::Warn),
+    };
+    service.metrics.scrub.count_finding(finding);
+    let cause = service.damage.note(error).to_string();
+    let fields = [("finding", finding.as_str().into()), ("cause", (&cause).into())];
+    log.write(level, "the scrub could not trust the records", &fields);
+    !is_damaged
 }
 
 fn failed(log: &Log, error: &StorageError) {

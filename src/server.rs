@@ -127,6 +127,10 @@ impl Server {
         let engine = serving::serve(listeners, options, served.handler())
             .map_err(|error| format!("cannot start the HTTP engine: {error}"))?;
         service.metrics.watch_traffic(engine.traffic());
+        let health = service.meta.health();
+        if health.code != 200 && service.config.metadata_client.is_none() {
+            log.write(Level::Error, "no records can be written", &[("cause", (&health.message).into())]);
+        }
         let scrub = Scrub::start(service.clone(), folder, log)
             .map_err(|error| format!("cannot start the scrub: {error}"))?;
         let addresses = engine.local_addrs().to_vec();

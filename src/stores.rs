@@ -22,7 +22,7 @@ use crate::storage::remote_meta::{self, RemoteMeta};
 use crate::storage::s3_upstream::{self, S3Blobs};
 use crate::storage::shared_folder::SharedFolder;
 use crate::storage::sproxyd::{self, SproxydBlobs};
-use crate::storage::{BlobStore, MetaStore};
+use crate::storage::{BlobStore, MetaStore, StorageError};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -170,8 +170,12 @@ impl Stores {
         if config.metadata_client.is_some() {
             return Ok(None);
         }
-        let clean = housekeeping::take_clean_mark(self.meta.as_ref())
-            .map_err(|error| format!("cannot read how the last run ended: {error}"))?;
+        let clean = match housekeeping::take_clean_mark(self.meta.as_ref()) {
+            Ok(clean) => clean,
+            // Nothing is removed by records that cannot be trusted or changed. What they still have is served.
+            Err(StorageError::Corrupt(_) | StorageError::ReadOnly(_)) => return Ok(None),
+            Err(error) => return Err(format!("cannot read how the last run ended: {error}")),
+        };
         let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };
         let sweep = Sweep::start(self.meta.clone(), folder.own().clone(), log.clone());
         sweep.map_err(|error| format!("cannot start the sweep: {error}"))

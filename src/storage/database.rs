@@ -9,12 +9,14 @@ use super::fault::{DiskFaults, DiskStep};
 use super::layout::{named, private_file};
 use super::overlay::Overlay;
 use super::recent::{Changes, Layers};
-use super::{Result, StorageError, Visit, seek_target};
+use super::{Pace, Result, StorageError, Visit, seek_target};
 use redb::backends::FileBackend;
 use redb::{ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition};
 use std::cmp::Ordering::{Equal, Greater, Less};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,11 @@ const SEQUENCE: &str = "sequence";
 /// The database's header has its place on the disk from the beginning, so that a full disk, real or
 /// simulated, does not keep it from being written.
 const HEADER_BYTES: u64 = 4096;
+/// The page cache of a check, which reads everything once.
+const CHECK_CACHE_BYTES: usize = 1024 * 1024;
+
+/// The first page of the database's file at some checkpoint: it says where everything else is.
+pub struct FirstPage(Vec<u8>);
 
 /// Where the database is and how to open it, as often as that is necessary.
 pub struct DatabaseFile {
@@ -71,6 +78,43 @@ impl DatabaseFile {
         Ok(database)
     }
 
+    /// How long the file is; 0 where there is none.
+    pub fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    /// The first page, which must not be written meanwhile.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn first_page(&self) -> Result<FirstPage> {
+        let mut page = Vec::new();
+        let read = self.open_to_look().and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut page));
+        read.map_err(|error| named(&self.path, error))?;
+        Ok(FirstPage(page))
+    }
+
+    /// Whether every page of a checkpoint is what its checksum says. The checkpoint's pages must not be used
+    /// for anything else meanwhile: nothing is written, or somebody holds a [`Snapshot`] of it. Takes time in
+    /// proportion to the file, and a MiB.
+    ///
+    /// # Errors
+    /// What the system or `pace` says.
+    pub fn is_sound(&self, first_page: &FirstPage, pace: Pace) -> Result<bool> {
+        let overlay = self.open_to_look().and_then(|file| Overlay::of_checkpoint(file, &first_page.0, pace));
+        let overlay = overlay.map_err(|error| named(&self.path, error))?;
+        // Some damage redb takes for a mistake of its own.
+        let sound = catch_unwind(AssertUnwindSafe(|| Database::over(overlay, CHECK_CACHE_BYTES)?.is_sound()));
+        match sound.unwrap_or(Ok(false)) {
+            Err(StorageError::Corrupt(_)) => Ok(false),
+            sound => sound,
+        }
+    }
+
+    fn open_to_look(&self) -> io::Result<File> {
+        private_file().read(true).open(&self.path)
+    }
+
     /// Makes durable what a run without syncs has written.
     ///
     /// # Errors
@@ -89,7 +133,10 @@ impl Database {
     /// Opens an existing database to look at it: what opening it would write stays in memory.
     pub fn open_to_read(path: &Path, cache_bytes: usize) -> Result<Database> {
         let file = private_file().read(true).open(path).map_err(|error| named(path, error))?;
-        let overlay = Overlay::new(file).map_err(|error| named(path, error))?;
+        Database::over(Overlay::new(file).map_err(|error| named(path, error))?, cache_bytes)
+    }
+
+    fn over(overlay: Overlay, cache_bytes: usize) -> Result<Database> {
         let mut builder = redb::Database::builder();
         let redb = builder.set_cache_size(cache_bytes).create_with_backend(overlay).map_err(redb_error)?;
         let database = Database { redb };

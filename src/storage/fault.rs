@@ -8,8 +8,8 @@
 use super::room::Space;
 use super::shared_folder::Lender;
 use super::{
-    Batch, BlobHint, BlobId, BlobStore, Health, MetaStore, Outcome, Result, StorageError, Visit, WriteError,
-    WrittenBlob,
+    Batch, BlobHint, BlobId, BlobStore, Health, MetaStore, Outcome, Pace, Result, StorageError, Visit,
+    WriteError, WrittenBlob,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -274,6 +274,10 @@ impl<S: MetaStore> MetaStore for Faulty<S> {
     fn sync(&self) -> Result<()> {
         self.check(Step::MetaSync)?;
         self.inner.sync()
+    }
+
+    fn check_index(&self, pace: Pace) -> Result<bool> {
+        self.inner.check_index(pace)
     }
 }
 

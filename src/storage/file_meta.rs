@@ -40,15 +40,15 @@ use super::recent::{Changes, Layers};
 use super::room::Reserve;
 use super::unsynced::{Earlier, Unsynced};
 use super::{
-    Batch, BlobStore, Expect, Health, MetaStore, Outcome, RELAXED_WINDOW_MS, Result, StorageError, SyncMode,
-    Usage, Visit, check_batch,
+    Batch, BlobStore, Expect, Health, MetaStore, Outcome, Pace, RELAXED_WINDOW_MS, Result, StorageError,
+    SyncMode, Usage, Visit, check_batch,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -66,8 +66,16 @@ pub const RECENT_RECORDS_MIN: usize = 512;
 /// this.
 pub const CHECKPOINT_TARGET: Duration = Duration::from_millis(50);
 
+/// A database that is not longer is checked whenever it is opened. One of this size takes some 10 ms.
+pub const CHECKED_AT_START_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// By how much, and by which part of itself, a database may grow while it is checked beside commits: what these
+/// replace is kept until then.
+const CHECK_GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const CHECK_GROWTH_PART_MAX: u64 = 4;
+
 pub(super) const DATABASE_FILE: &str = "s3pail.redb";
 const PANICKED: &str = "a commit ended in a panic";
+const DAMAGED: &str = "the database is damaged; run s3pail check";
 
 /// How to open a [`FileMeta`].
 pub struct FileMetaOptions {
@@ -118,6 +126,9 @@ struct Store {
     reserve: Reserve,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
+    /// Whether a page of the database was not what its checksum says. A record that is found has a checksum
+    /// of its own; that one is not found says nothing any more.
+    damaged: AtomicBool,
     sync: SyncMode,
     blobs: Option<Arc<dyn BlobStore>>,
     database_file: DatabaseFile,
@@ -222,8 +233,16 @@ impl FileMeta {
             unsynced.begin()?;
         }
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
-        let database = database_file.open()?;
-        let (database, recent) = recover(database, &database_file, &mut journals)?;
+        let damaged = !is_sound_at_start(&database_file)?;
+        let (database, recent) = match damaged {
+            false => recover(database_file.open()?, &database_file, &mut journals)?,
+            // It is not written to: whatever it still has is worth more than order.
+            true => {
+                let database = Database::open_to_read(&database_file.path, cache_bytes)?;
+                let changes = replayed(&database, &mut journals)?;
+                (database, Layers { newer: changes.into(), older: None })
+            }
+        };
         let durable = database.sequence()?;
         folder.settle(sync)?;
         if synced && unsynced.earlier()? != Earlier::Nothing {
@@ -248,11 +267,15 @@ impl FileMeta {
             }),
             reserve,
             stopped: OnceLock::new(),
+            damaged: AtomicBool::new(false),
             sync,
             blobs,
             database_file,
             folder,
         });
+        if damaged {
+            store.condemn();
+        }
         let flusher = match sync {
             SyncMode::Relaxed => Some(Flusher::start(Arc::clone(&store))?),
             SyncMode::Strict | SyncMode::None => None,
@@ -278,11 +301,7 @@ fn recover(
     database_file: &DatabaseFile,
     journals: &mut Journals,
 ) -> Result<(Database, Layers)> {
-    let mut changes = Changes::default();
-    journals.replay(database.sequence()?, &mut |writes| {
-        writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
-        Ok(())
-    })?;
+    let changes = replayed(&database, journals)?;
     if !changes.is_empty() {
         match database.write(&changes, journals.sequence()) {
             Ok(()) => {}
@@ -300,15 +319,40 @@ fn recover(
     Ok((database, Layers::default()))
 }
 
+/// The changes that the journal has and the database has not.
+fn replayed(database: &Database, journals: &mut Journals) -> Result<Changes> {
+    let mut changes = Changes::default();
+    journals.replay(database.sequence()?, &mut |writes| {
+        writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
+        Ok(())
+    })?;
+    Ok(changes)
+}
+
+/// Whether a database can be opened as far as is known. A large one is left to the scrub, because a start takes
+/// no longer for many records than for few.
+fn is_sound_at_start(file: &DatabaseFile) -> Result<bool> {
+    match file.bytes() {
+        1..=CHECKED_AT_START_BYTES_MAX => file.is_sound(&file.first_page()?, Pace::new(|_| Ok(()))),
+        _ => Ok(true),
+    }
+}
+
 impl MetaStore for FileMeta {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.store.get(key) {
+        let found = match self.store.get(key) {
             Err(_) if self.store.heal() => self.store.get(key),
             result => result,
+        }?;
+        if found.is_none() {
+            self.store.check_undamaged()?;
         }
+        Ok(found)
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        // What is missing in a listing cannot be told from what is not there.
+        self.store.check_undamaged()?;
         let mut visited = false;
         let scanned = self.store.scan(range.clone(), &mut |key, value| {
             visited = true;
@@ -373,6 +417,10 @@ impl MetaStore for FileMeta {
 
     fn sync(&self) -> Result<()> {
         self.store.sync()
+    }
+
+    fn check_index(&self, pace: Pace) -> Result<bool> {
+        self.store.check_index(&pace)
     }
 }
 
@@ -458,6 +506,63 @@ impl Store {
             None => Ok(()),
             Some(why) => Err(StorageError::ReadOnly(why.clone())),
         }
+    }
+
+    fn check_undamaged(&self) -> Result<()> {
+        match self.damaged.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(StorageError::Corrupt(DAMAGED.to_owned())),
+        }
+    }
+
+    /// From now on the database is known to be damaged.
+    fn condemn(&self) {
+        self.damaged.store(true, Ordering::Release);
+        self.stop(DAMAGED);
+    }
+
+    /// Compares the database with its checksums, first as it was at its last checkpoint while commits go on;
+    /// only if that looks damaged, and to be sure, once more while nothing is written.
+    fn check_index(&self, pace: &Pace) -> Result<bool> {
+        self.check_undamaged()?;
+        let (snapshot, first_page) = {
+            let _writer = self.at_rest()?;
+            let (snapshot, _) = self.snapshot()?;
+            (snapshot, self.database_file.first_page()?)
+        };
+        let sound = self.database_file.is_sound(&first_page, self.within_growth(pace.clone()))?;
+        drop(snapshot);
+        if sound {
+            return Ok(true);
+        }
+        let _writer = self.at_rest()?;
+        let sound = self.database_file.is_sound(&self.database_file.first_page()?, Pace::new(|_| Ok(())))?;
+        if !sound {
+            self.condemn();
+        }
+        Ok(sound)
+    }
+
+    /// The right to write, after the checkpoint that may run has ended: the database's file stays as it is.
+    fn at_rest(&self) -> Result<MutexGuard<'_, Writer>> {
+        let mut writer = self.writer.lock().map_err(|_| self.stop(PANICKED))?;
+        self.with_reserve(&mut writer, &mut |writer| self.await_checkpoint(writer))?;
+        Ok(writer)
+    }
+
+    /// Ends a check that keeps too much of what has been replaced meanwhile.
+    fn within_growth(&self, pace: Pace) -> Pace {
+        let before = self.database_file.bytes();
+        let most = before + (before / CHECK_GROWTH_PART_MAX).max(CHECK_GROWTH_BYTES_MAX);
+        let path = self.database_file.path.clone();
+        let looked = AtomicU64::new(0);
+        Pace::new(move |bytes| {
+            let before = looked.fetch_add(bytes as u64, Ordering::Relaxed);
+            if before >> 20 != (before + bytes as u64) >> 20 && std::fs::metadata(&path)?.len() > most {
+                return Err(io::Error::other("the database grows too fast to be checked beside"));
+            }
+            pace.before(bytes)
+        })
     }
 
     fn stop(&self, why: &str) -> StorageError {

@@ -42,6 +42,8 @@ pub mod sproxyd;
 pub mod sweep;
 pub mod unsynced;
 
+pub use overlay::Pace;
+
 /// How much a write promises when it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
@@ -439,5 +441,15 @@ pub trait MetaStore: Send + Sync {
     /// Makes everything committed so far durable (in every mode but `none`).
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Reads what finding a record rests on, and says whether it is as it was written. If it is not, then from
+    /// now on no record is told to be absent (`Corrupt`), and nothing is committed. `pace` is told what is
+    /// about to be read. A store that keeps nothing on a disk has nothing to read.
+    ///
+    /// # Errors
+    /// What the system or `pace` says: nothing was found out.
+    fn check_index(&self, _pace: Pace) -> Result<bool> {
+        Ok(true)
     }
 }

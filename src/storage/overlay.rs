@@ -2,15 +2,44 @@
 //!
 //! redb has to write when it opens a database that was not closed, and a check must not. It writes a few
 //! pages then, so that is how much memory this takes.
+//!
+//! Who looks at the file of a store that goes on lays its first page over it, as it was at some checkpoint
+//! ([`Overlay::of_checkpoint`]), and is told how much is read ([`Pace`]).
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 const PAGE_BYTES: u64 = 4096;
+
+/// Is told how many bytes are about to be read. May wait, and may end the reading with an error.
+#[derive(Clone)]
+pub struct Pace(Arc<dyn Fn(usize) -> io::Result<()> + Send + Sync>);
+
+impl Pace {
+    /// One that calls `told`.
+    pub fn new(told: impl Fn(usize) -> io::Result<()> + Send + Sync + 'static) -> Pace {
+        Pace(Arc::new(told))
+    }
+
+    /// Tells it.
+    ///
+    /// # Errors
+    /// Why the reading shall end.
+    pub fn before(&self, bytes: usize) -> io::Result<()> {
+        (self.0)(bytes)
+    }
+}
+
+impl fmt::Debug for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pace")
+    }
+}
 
 /// A file below, and what was written to it on top.
 #[derive(Debug)]
@@ -18,6 +47,7 @@ pub struct Overlay {
     file: FileBackend,
     file_bytes: u64,
     written: RwLock<Written>,
+    pace: Option<Pace>,
 }
 
 #[derive(Debug)]
@@ -33,11 +63,21 @@ impl Overlay {
         let file_bytes = file.metadata()?.len();
         let file = FileBackend::new(file).map_err(io::Error::other)?;
         let written = RwLock::new(Written { length: file_bytes, pages: BTreeMap::new() });
-        Ok(Overlay { file, file_bytes, written })
+        Ok(Overlay { file, file_bytes, written, pace: None })
+    }
+
+    /// The same for a file whose first page is written to meanwhile, with that page as it was.
+    pub fn of_checkpoint(file: File, first_page: &[u8], pace: Pace) -> io::Result<Overlay> {
+        let overlay = Overlay::new(file)?;
+        overlay.write(0, first_page)?;
+        Ok(Overlay { pace: Some(pace), ..overlay })
     }
 
     /// Reads from below; what lies behind the file's end is zero.
     fn read_below(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if let Some(pace) = &self.pace {
+            pace.before(out.len())?;
+        }
         let there = self.file_bytes.saturating_sub(offset).min(out.len() as u64) as usize;
         out[there..].fill(0);
         if there == 0 { Ok(()) } else { self.file.read(offset, &mut out[..there]) }

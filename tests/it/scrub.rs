@@ -10,11 +10,12 @@ use s3pail::model::object::ObjectRecord;
 use s3pail::model::{BucketName, keys};
 use s3pail::scrub::Progress;
 use s3pail::storage::fault::{DiskFaults, DiskStep};
-use s3pail::storage::{Batch, SyncMode};
+use s3pail::storage::{Batch, Pace, SyncMode};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 static LARGE: [u8; 300_000] = [7; 300_000];
 
@@ -100,6 +101,104 @@ fn a_flipped_bit_is_found_without_a_read_and_its_file_goes_into_quarantine() {
     // Found once more, because its record is still there, but not moved once more.
     scrub(&server);
     assert_eq!(figure(&metrics, "s3pail_quarantined_bodies"), 1);
+}
+
+/// CR-14: a page of the index is not verified when it is read. Once the scrub knows that one is damaged, no object
+/// is told to be absent, nothing is committed, and what is found is served.
+#[test]
+fn a_damaged_index_tells_of_no_object_that_it_is_absent() {
+    let server = server();
+    let key = |number: u32| format!("/abc/object-{number:03}");
+    for number in 0..200 {
+        server.put(&key(number), &LARGE[..100]).expect(200);
+    }
+    server.service().meta.sync().unwrap();
+    scrub(&server);
+    server.get("/abc/none").expect_error(404, "NoSuchKey");
+    let file = server.folder().join("metadata/s3pail.redb");
+    let wanted = b"o/abc\0object-077";
+    let mut bytes = fs::read(&file).unwrap();
+    let places = (0..bytes.len() - wanted.len()).filter(|at| bytes[*at..].starts_with(wanted));
+    let places: Vec<usize> = places.collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[at + wanted.len() - 1] ^= 1);
+    fs::write(&file, &bytes).unwrap();
+
+    server.anonymous().post("/_/scrub/run", b"").expect(202);
+    let findings = "s3pail_scrub_findings_total{finding=\"damaged\"}";
+    wait_until("the scrub has found it", || figure(&server.anonymous(), findings) == 1);
+    let served = |server: &TestServer| {
+        let mut right = 0;
+        for number in 0..200 {
+            let reply = server.get(&key(number));
+            match reply.status {
+                200 => assert_eq!(reply.body, LARGE[..100]),
+                status => assert_eq!(status, 500, "{number}"),
+            }
+            right += usize::from(reply.status == 200);
+        }
+        right
+    };
+    for target in ["/abc/none", "/abc", "/nobucket"] {
+        server.get(target).expect_error(500, "InternalError");
+    }
+    server.put("/abc/new", b"x").expect_error(503, "ServiceUnavailable");
+    assert!(server.delete(&key(1)).status >= 500);
+    assert!(served(&server) >= 199);
+    let health = server.anonymous().get("/_/healthcheck/deep");
+    assert!(health.text().contains("damaged"), "{}", health.text());
+
+    // The next start, of a small database, looks itself, and changes nothing.
+    let folder = server.stop_in_vain();
+    fs::write(file_in(&folder), &bytes).unwrap();
+    let server = TestServer::start("file", config(&folder), Some(folder));
+    assert!(served(&server) >= 199);
+    server.get(&key(77)).expect_error(500, "InternalError");
+    server.get("/abc/none").expect_error(500, "InternalError");
+    server.put("/abc/new", b"x").expect_error(503, "ServiceUnavailable");
+    let folder = server.stop_in_vain();
+    assert!(fs::read(file_in(&folder)).unwrap() == bytes);
+    let report = check(&file_config(&folder), true).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.kind == Kind::Database), "{}", report.to_text());
+}
+
+fn file_in(folder: &Folder) -> PathBuf {
+    folder.0.join("metadata/s3pail.redb")
+}
+
+/// Commits and checkpoints that go on meanwhile are not taken for damage.
+#[test]
+fn a_sound_index_is_found_sound_while_it_is_written() {
+    let server = server();
+    let meta = server.service().meta.clone();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers = [1_u32, 7919].map(|step| {
+            let (meta, over) = (meta.clone(), &over);
+            scope.spawn(move || {
+                let mut number = 0_u32;
+                while !over.load(Ordering::Relaxed) {
+                    number = number.wrapping_add(step);
+                    let mut batch = Batch::new();
+                    let key =
+                        |number: u32| format!("t/{:08x}", number.wrapping_mul(0x9e37_79b1)).into_bytes();
+                    batch.put(key(number), vec![number as u8; 200]);
+                    batch.remove(key(number.wrapping_sub(step * 1_000)));
+                    meta.commit(batch).unwrap();
+                    if number.is_multiple_of(500) {
+                        meta.sync().unwrap();
+                    }
+                }
+            })
+        });
+        let sound = (0..20).map(|_| meta.check_index(Pace::new(|_| Ok(()))).unwrap()).collect::<Vec<_>>();
+        over.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        assert_eq!(sound, [true; 20]);
+    });
+    let stopped = meta.check_index(Pace::new(|_| Err(io::Error::other("enough"))));
+    assert!(stopped.is_err());
+    server.put("/abc/new", b"x").expect(200);
 }
 
 /// What is in quarantine is reported, and neither a check, a repair, a sweep nor a delete removes it.
