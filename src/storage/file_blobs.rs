@@ -20,7 +20,7 @@
 //! the record that names it is committed. A file that a crash leaves half written is the same orphan
 //! under either name, and the sweep removes it.
 
-use super::buffers::{Buffer, BufferPool, fill};
+use super::buffers::{Buffer, BufferPool, fill, fill_at_least};
 use super::fault::{DiskFaults, DiskStep};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
@@ -734,7 +734,8 @@ impl BlobReader {
             false => BlockBuffer::Pooled(buffers.take(), size as u64),
         };
         let bytes = &mut buffer.bytes_mut()[..length];
-        let read = fill(&mut self.file, bytes)?;
+        // A longer file would have filled the buffer.
+        let read = fill_at_least(&mut self.file, bytes, length - 1)?;
         if read != length - 1 || bytes[size + sums..read] != trailer(&self.id, size as u64) {
             return Ok(false);
         }
