@@ -74,6 +74,13 @@ pub fn check(config: &Config, repair: bool) -> Result<Report, String> {
         Ok(false) => report.add(Kind::Database, "s3pail.redb", "a page does not match its checksum"),
         Err(error) => report.add(Kind::Database, "s3pail.redb", &error.to_string()),
     }
+    if !view.journal_is_sound() {
+        report.add(
+            Kind::Database,
+            "s3pail.journal",
+            "an entry does not match its checksum, and others follow it",
+        );
+    }
     let locations = file_locations(config);
     if !repair || report.damaged() {
         // A damaged database is not written to: whatever it still has is worth more than order.

@@ -10,7 +10,7 @@ pub const REPAIRS_LISTED_MAX: usize = 100_000;
 /// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The database of the records does not match its own checksums.
+    /// The database of the records, or their journal, does not match its own checksums.
     Database,
     /// A record cannot be decoded, or its name means nothing.
     Record,

@@ -48,7 +48,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -75,7 +75,8 @@ const CHECK_GROWTH_PART_MAX: u64 = 4;
 
 pub(super) const DATABASE_FILE: &str = "s3pail.redb";
 const PANICKED: &str = "a commit ended in a panic";
-const DAMAGED: &str = "the database is damaged; run s3pail check";
+const DAMAGED_DATABASE: &str = "the database is damaged; run s3pail check";
+const DAMAGED_JOURNAL: &str = "the journal is damaged; run s3pail check";
 
 /// How to open a [`FileMeta`].
 pub struct FileMetaOptions {
@@ -126,9 +127,9 @@ struct Store {
     reserve: Reserve,
     /// Why the store takes no more writes.
     stopped: OnceLock<String>,
-    /// Whether a page of the database was not what its checksum says. A record that is found has a checksum
-    /// of its own; that one is not found says nothing any more.
-    damaged: AtomicBool,
+    /// That something in the database or the journal was not what its checksum says. A record that is found has
+    /// a checksum of its own; that one is not found says nothing any more.
+    damaged: OnceLock<&'static str>,
     sync: SyncMode,
     blobs: Option<Arc<dyn BlobStore>>,
     database_file: DatabaseFile,
@@ -233,15 +234,23 @@ impl FileMeta {
             unsynced.begin()?;
         }
         let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
-        let damaged = !is_sound_at_start(&database_file)?;
+        let mut damaged = (!is_sound_at_start(&database_file)?).then_some(DAMAGED_DATABASE);
+        let database = match damaged {
+            None => database_file.open()?,
+            Some(_) => Database::open_to_read(&database_file.path, cache_bytes)?,
+        };
+        let mut changes = Changes::default();
+        let replayed = journals.replay(database.sequence()?, &mut |writes| {
+            writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
+            Ok(())
+        })?;
+        if replayed.broken {
+            damaged.get_or_insert(DAMAGED_JOURNAL);
+        }
         let (database, recent) = match damaged {
-            false => recover(database_file.open()?, &database_file, &mut journals)?,
-            // It is not written to: whatever it still has is worth more than order.
-            true => {
-                let database = Database::open_to_read(&database_file.path, cache_bytes)?;
-                let changes = replayed(&database, &mut journals)?;
-                (database, Layers { newer: changes.into(), older: None })
-            }
+            None => recover(database, changes, &database_file, &mut journals)?,
+            // Nothing is written: whatever is still there is worth more than order.
+            Some(_) => (database, Layers { newer: changes.into(), older: None }),
         };
         let durable = database.sequence()?;
         folder.settle(sync)?;
@@ -267,14 +276,14 @@ impl FileMeta {
             }),
             reserve,
             stopped: OnceLock::new(),
-            damaged: AtomicBool::new(false),
+            damaged: OnceLock::new(),
             sync,
             blobs,
             database_file,
             folder,
         });
-        if damaged {
-            store.condemn();
+        if let Some(why) = damaged {
+            store.condemn(why);
         }
         let flusher = match sync {
             SyncMode::Relaxed => Some(Flusher::start(Arc::clone(&store))?),
@@ -298,10 +307,10 @@ impl FileMeta {
 /// a server must start there too, or nobody could delete anything.
 fn recover(
     database: Database,
+    changes: Changes,
     database_file: &DatabaseFile,
     journals: &mut Journals,
 ) -> Result<(Database, Layers)> {
-    let changes = replayed(&database, journals)?;
     if !changes.is_empty() {
         match database.write(&changes, journals.sequence()) {
             Ok(()) => {}
@@ -317,16 +326,6 @@ fn recover(
     }
     journals.restart()?;
     Ok((database, Layers::default()))
-}
-
-/// The changes that the journal has and the database has not.
-fn replayed(database: &Database, journals: &mut Journals) -> Result<Changes> {
-    let mut changes = Changes::default();
-    journals.replay(database.sequence()?, &mut |writes| {
-        writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
-        Ok(())
-    })?;
-    Ok(changes)
 }
 
 /// Whether a database can be opened as far as is known. A large one is left to the scrub, because a start takes
@@ -509,16 +508,16 @@ impl Store {
     }
 
     fn check_undamaged(&self) -> Result<()> {
-        match self.damaged.load(Ordering::Acquire) {
-            false => Ok(()),
-            true => Err(StorageError::Corrupt(DAMAGED.to_owned())),
+        match self.damaged.get() {
+            None => Ok(()),
+            Some(why) => Err(StorageError::Corrupt((*why).to_owned())),
         }
     }
 
-    /// From now on the database is known to be damaged.
-    fn condemn(&self) {
-        self.damaged.store(true, Ordering::Release);
-        self.stop(DAMAGED);
+    /// From now on the records are known to be damaged.
+    fn condemn(&self, why: &'static str) {
+        self.damaged.get_or_init(|| why);
+        self.stop(why);
     }
 
     /// Compares the database with its checksums, first as it was at its last checkpoint while commits go on;
@@ -538,7 +537,7 @@ impl Store {
         let _writer = self.at_rest()?;
         let sound = self.database_file.is_sound(&self.database_file.first_page()?, Pace::new(|_| Ok(())))?;
         if !sound {
-            self.condemn();
+            self.condemn(DAMAGED_DATABASE);
         }
         Ok(sound)
     }

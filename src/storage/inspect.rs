@@ -5,7 +5,7 @@
 
 use super::database::{CACHE_BYTES, Database};
 use super::file_meta::DATABASE_FILE;
-use super::journals;
+use super::journals::{self, Replayed};
 use super::layout::Folder;
 use super::recent::{Changes, Layers};
 use super::{Batch, Health, MetaStore, Outcome, Result, StorageError, Visit};
@@ -16,8 +16,8 @@ use std::path::Path;
 pub struct RecordView {
     database: Database,
     changes: Layers,
-    /// Entries of the journal that the database does not have.
-    recovered: u64,
+    /// What the journal has and the database has not.
+    replayed: Replayed,
     _folder: Folder,
 }
 
@@ -31,17 +31,22 @@ impl RecordView {
         let folder = Folder::open_existing(folder)?;
         let database = Database::open_to_read(&folder.path().join(DATABASE_FILE), CACHE_BYTES)?;
         let mut changes = Changes::default();
-        let recovered = journals::replay_in(folder.path(), database.sequence()?, &mut |writes| {
+        let replayed = journals::replay_in(folder.path(), database.sequence()?, &mut |writes| {
             writes.iter().for_each(|(key, value)| changes.set(key, value.as_deref()));
             Ok(())
         })?;
         let changes = Layers { newer: changes.into(), older: None };
-        Ok(RecordView { database, changes, recovered, _folder: folder })
+        Ok(RecordView { database, changes, replayed, _folder: folder })
     }
 
     /// How many entries of the journal the next start will apply.
     pub fn recovered(&self) -> u64 {
-        self.recovered
+        self.replayed.entries
+    }
+
+    /// Whether every entry of the journal that is there can be applied.
+    pub fn journal_is_sound(&self) -> bool {
+        !self.replayed.broken
     }
 
     /// Reads every page of the database and compares it with its checksum.

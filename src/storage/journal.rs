@@ -17,12 +17,17 @@
 //! first one: a torn tail, or what an earlier round left behind. `run` is a random number of the
 //! process's opening of the store, so that a leftover is never taken for the next entry.
 //!
+//! An entry is whole before the next one is begun. So a whole one further on, of the same run and with a later
+//! number, says that what is between was not torn but damaged afterwards ([`Journal::has_entry_behind`]). (That
+//! clients cannot know `run` keeps them from writing a body that looks like such an entry.)
+//!
 //! `boot` is 0 for an entry that was synced before anybody was told of it. Otherwise it names the boot
 //! of the machine during which it was written: after the *process* ended, the entry is whole in the
 //! page cache and is applied. After the *machine* ended, any part of the journal and any of the
 //! bodies that its records name may be missing, so such entries are ignored and the store is what it
 //! was at the last checkpoint: some writes lost, none torn, none without their bodies.
 
+use super::buffers::fill;
 use super::fault::{DiskFaults, DiskStep};
 use super::layout::{named, private_file, write_at};
 use super::{Result, StorageError};
@@ -44,6 +49,8 @@ const HEADER_BYTES: usize = 32;
 /// The part of the header that its checksum covers.
 const SUMMED_BYTES: usize = 28;
 const REMOVED: u32 = u32::MAX;
+/// How much of the file is looked through at a time.
+const LOOK_BYTES: usize = 64 * 1024;
 /// The payload of an entry is not longer than this (see `GROUP_BYTES_MAX` and `BATCH_BYTES_MAX`).
 const ENTRY_BYTES_MAX: u32 = 256 * 1024 * 1024;
 
@@ -75,6 +82,28 @@ struct Head {
     sequence: u64,
     boot: u64,
     run: u32,
+}
+
+impl Head {
+    /// Reads the numbers of a header, which has at least [`SUMMED_BYTES`].
+    fn of(header: &[u8]) -> Head {
+        Head { sequence: word(header, 8), boot: word(header, 16), run: half(header, 24) }
+    }
+
+    /// Whether it is of a later entry of the run, which was there whole before the next was begun: synced, or
+    /// written during this boot.
+    fn is_of(&self, sequence: u64, run: u32) -> bool {
+        let in_order = self.boot == 0 || self.boot == boot_number();
+        in_order && self.run == run && self.sequence > sequence
+    }
+}
+
+fn half(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 /// An entry under construction.
@@ -130,21 +159,7 @@ impl Journal {
         let options = &mut private_file();
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|error| named(path, error))?;
-        let extended = file.metadata().map_err(|error| named(path, error))?.len();
-        let run = u32::from_le_bytes(random());
-        let path = path.to_path_buf();
-        Ok(Journal {
-            path,
-            file,
-            end: 0,
-            extended,
-            sequence: 0,
-            run,
-            replayed_run: None,
-            replayed_unsynced: false,
-            synced,
-            faults,
-        })
+        Journal::over(path, file, synced, faults)
     }
 
     /// Opens the file to [`Journal::replay`] it, and changes nothing. `None` if there is no file.
@@ -154,21 +169,23 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(named(path, error)),
         };
+        Journal::over(path, file, false, None).map(Some)
+    }
+
+    fn over(path: &Path, file: File, synced: bool, faults: Option<Arc<DiskFaults>>) -> Result<Journal> {
         let extended = file.metadata().map_err(|error| named(path, error))?.len();
-        let path = path.to_path_buf();
-        let journal = Journal {
-            path,
+        Ok(Journal {
+            path: path.to_path_buf(),
             file,
             end: 0,
             extended,
             sequence: 0,
-            run: 0,
+            run: u32::from_le_bytes(random()),
             replayed_run: None,
             replayed_unsynced: false,
-            synced: false,
-            faults: None,
-        };
-        Ok(Some(journal))
+            synced,
+            faults,
+        })
     }
 
     /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`,
@@ -222,6 +239,45 @@ impl Journal {
         self.file.seek(SeekFrom::Start(0)).map_err(|error| named(&self.path, error))?;
         let found = next_entry(&mut BufReader::new(&self.file), self.extended);
         Ok(found.map_err(|error| named(&self.path, error))?.map(|(head, _)| (head.sequence, head.run)))
+    }
+
+    /// The run of the entries that were replayed, or left behind by an earlier round; `None` if there are none.
+    pub fn replayed_run(&self) -> Option<u32> {
+        self.replayed_run
+    }
+
+    /// Whether the file has, anywhere, a whole entry of this run and this boot with a number behind `sequence`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn has_entry_behind(&mut self, sequence: u64, run: u32) -> Result<bool> {
+        self.find_entry_behind(sequence, run).map_err(|error| named(&self.path, error))
+    }
+
+    fn find_entry_behind(&mut self, sequence: u64, run: u32) -> io::Result<bool> {
+        let magic = MAGIC.to_le_bytes();
+        let mut chunk = vec![0; LOOK_BYTES];
+        let mut at = 0;
+        while at + HEADER_BYTES as u64 <= self.extended {
+            self.file.seek(SeekFrom::Start(at))?;
+            let filled = fill(&mut self.file, &mut chunk)?;
+            for (offset, header) in chunk[..filled].windows(HEADER_BYTES).enumerate() {
+                if header[..4] != magic || !Head::of(header).is_of(sequence, run) {
+                    continue;
+                }
+                let at = at + offset as u64;
+                self.file.seek(SeekFrom::Start(at))?;
+                if next_entry(&mut BufReader::new(&self.file), self.extended - at)?.is_some() {
+                    return Ok(true);
+                }
+            }
+            match filled == LOOK_BYTES {
+                // A header may lie across the end of the chunk.
+                true => at += (LOOK_BYTES - HEADER_BYTES + 1) as u64,
+                false => break,
+            }
+        }
+        Ok(false)
     }
 
     /// Appends an entry, synced when the mode asks for it.
@@ -358,16 +414,14 @@ fn next_entry(reader: &mut impl Read, room: u64) -> io::Result<Option<(Head, Vec
         return Ok(None);
     }
     reader.read_exact(&mut head)?;
-    let half = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
-    let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
-    let length = half(4);
-    if half(0) != MAGIC || length > ENTRY_BYTES_MAX || u64::from(length) > room - HEADER_BYTES as u64 {
+    let length = half(&head, 4);
+    if half(&head, 0) != MAGIC || length > ENTRY_BYTES_MAX || u64::from(length) > room - HEADER_BYTES as u64 {
         return Ok(None);
     }
     let mut payload = vec![0; length as usize];
     reader.read_exact(&mut payload)?;
-    let whole = checksum(&head[..SUMMED_BYTES], &payload) == half(SUMMED_BYTES);
-    Ok(whole.then(|| (Head { sequence: word(8), boot: word(16), run: half(24) }, payload)))
+    let whole = checksum(&head[..SUMMED_BYTES], &payload) == half(&head, SUMMED_BYTES);
+    Ok(whole.then(|| (Head::of(&head), payload)))
 }
 
 fn decode(mut payload: &[u8]) -> Option<Vec<Write1>> {

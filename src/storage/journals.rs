@@ -57,7 +57,7 @@ impl Journals {
     }
 
     /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`, in
-    /// order, and returns how many there were.
+    /// order.
     ///
     /// # Errors
     /// As [`Journal::replay`].
@@ -65,13 +65,13 @@ impl Journals {
         &mut self,
         checkpoint: u64,
         apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
-    ) -> Result<u64> {
-        let applied = replay_both(&mut self.active, self.idle.as_mut(), checkpoint, apply)?;
+    ) -> Result<Replayed> {
+        let replayed = replay_both(&mut self.active, self.idle.as_mut(), checkpoint, apply)?;
         // What follows has to be numbered behind the last entry of both.
         if let Some(idle) = self.idle.as_mut().filter(|idle| idle.sequence() > self.active.sequence()) {
             std::mem::swap(&mut self.active, idle);
         }
-        Ok(applied)
+        Ok(replayed)
     }
 
     /// Begins anew after the database has taken in everything that was replayed: at the first byte of the
@@ -203,6 +203,16 @@ impl Journals {
     }
 }
 
+/// What a replay has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// How many entries were applied.
+    pub entries: u64,
+    /// Whether there are later ones that could not be, because something between is damaged: what was committed
+    /// with them is not among the records.
+    pub broken: bool,
+}
+
 /// Reads the entries of both files without changing them, for [`super::inspect`].
 ///
 /// # Errors
@@ -211,16 +221,36 @@ pub fn replay_in(
     folder: &Path,
     checkpoint: u64,
     apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
-) -> Result<u64> {
+) -> Result<Replayed> {
     let second = Journal::open_to_read(&folder.join(SECOND_FILE))?;
     match (Journal::open_to_read(&folder.join(FIRST_FILE))?, second) {
         (Some(mut first), mut second) => replay_both(&mut first, second.as_mut(), checkpoint, apply),
-        (None, Some(mut second)) => second.replay(checkpoint, apply),
-        (None, None) => Ok(0),
+        (None, Some(mut second)) => replay_both(&mut second, None, checkpoint, apply),
+        (None, None) => Ok(Replayed::default()),
     }
 }
 
 fn replay_both(
+    first: &mut Journal,
+    mut second: Option<&mut Journal>,
+    checkpoint: u64,
+    apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
+) -> Result<Replayed> {
+    let entries = apply_both(first, second.as_deref_mut(), checkpoint, apply)?;
+    let mut files = vec![first];
+    files.extend(second);
+    let last = files.iter().map(|file| file.sequence()).max().unwrap_or(checkpoint);
+    let Some(run) = files.iter().find_map(|file| file.replayed_run()) else {
+        return Ok(Replayed { entries, broken: false });
+    };
+    let mut broken = false;
+    for file in files {
+        broken |= file.has_entry_behind(last, run)?;
+    }
+    Ok(Replayed { entries, broken })
+}
+
+fn apply_both(
     first: &mut Journal,
     second: Option<&mut Journal>,
     checkpoint: u64,

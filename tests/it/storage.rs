@@ -918,6 +918,7 @@ fn a_checkpoint_that_finds_no_room_beside_commits_ends_neither_reads_nor_writes(
     }
 }
 
+/// CR-14, CR-15
 #[test]
 fn a_torn_journal_ends_at_the_last_whole_entry() {
     let temporary = Temporary::new();
@@ -930,17 +931,74 @@ fn a_torn_journal_ends_at_the_last_whole_entry() {
         let crashed = temporary.copy();
         let journal = crashed.0.join("meta/s3pail.journal");
         let mut bytes = fs::read(&journal).unwrap();
-        // The fourth entry loses a byte; the fifth is whole but not the next.
-        bytes[3 * entry_bytes + torn] ^= 0x40;
+        bytes[4 * entry_bytes + torn] ^= 0x40;
         fs::write(&journal, bytes).unwrap();
         let after = crashed.meta(SyncMode::Strict);
-        assert_eq!(scan(&after, b""..b"\xff").len(), 3, "{torn}");
+        assert_eq!(scan(&after, b""..b"\xff").len(), 4, "{torn}");
         // The next entries have the same lengths, and what lies behind them is not taken for theirs.
         put(&after, b"8", &body(200));
         let again = crashed.copy();
         let keys: Vec<_> =
             scan(&again.meta(SyncMode::Strict), b""..b"\xff").into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, [b"0", b"1", b"2", b"8"], "{torn}");
+        assert_eq!(keys, [b"0", b"1", b"2", b"3", b"8"], "{torn}");
+    }
+}
+
+/// CR-14: what follows a damaged entry was acknowledged, so its absence is an error; nothing is written over it.
+#[test]
+fn a_damaged_entry_in_the_middle_of_a_journal_is_not_taken_for_its_end() {
+    for sync in [SyncMode::Strict, SyncMode::None] {
+        let temporary = Temporary::new();
+        let meta = temporary.meta(sync);
+        for number in 0..5 {
+            put(&meta, format!("{number}").as_bytes(), &body(200));
+        }
+        let entry_bytes = 32 + 8 + 1 + 200;
+        for bit in [0, 1, 17, 31, 32, 100, entry_bytes - 1] {
+            let crashed = temporary.copy();
+            let journal = crashed.0.join("meta/s3pail.journal");
+            let mut bytes = fs::read(&journal).unwrap();
+            bytes[2 * entry_bytes + bit] ^= 0x40;
+            fs::write(&journal, &bytes).unwrap();
+            assert!(!RecordView::open(&crashed.0.join("meta")).unwrap().journal_is_sound(), "{bit}");
+            for _ in 0..2 {
+                let after = crashed.meta(sync);
+                assert_eq!(after.get(b"1").unwrap(), Some(body(200)), "{bit}");
+                for key in [b"2", b"3", b"x"] {
+                    assert!(matches!(after.get(key), Err(StorageError::Corrupt(_))), "{bit}");
+                }
+                let mut batch = Batch::new();
+                batch.put(b"8", b"x");
+                assert!(matches!(after.commit(batch), Err(StorageError::ReadOnly(_))), "{bit}");
+                assert_eq!(after.health().code, 503);
+            }
+            assert!(fs::read(&journal).unwrap().starts_with(&bytes[..5 * entry_bytes]), "{bit}");
+        }
+    }
+}
+
+/// A client can write a body that looks like an entry, but not one of this run.
+#[test]
+fn a_value_that_looks_like_a_later_entry_is_none() {
+    let temporary = Temporary::new();
+    let meta = temporary.meta(SyncMode::Strict);
+    put(&meta, b"0", &body(200));
+    let journal = temporary.0.join("meta/s3pail.journal");
+    let mut forged = fs::read(&journal).unwrap()[..32 + 8 + 1 + 200].to_vec();
+    forged[8..16].copy_from_slice(&9_u64.to_le_bytes());
+    for own_run in [false, true] {
+        let run = if own_run { forged[24..28].to_vec() } else { vec![1, 2, 3, 4] };
+        let mut forged = forged.clone();
+        forged[24..28].copy_from_slice(&run);
+        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+        digest.update(&forged[..28]);
+        digest.update(&forged[32..]);
+        forged[28..32].copy_from_slice(&(digest.finalize() as u32).to_le_bytes());
+        put(&meta, b"1", &forged);
+        let crashed = temporary.copy();
+        let view = RecordView::open(&crashed.0.join("meta")).unwrap();
+        // That it is noticed when it knows the run shows that the value is whole.
+        assert_eq!(view.journal_is_sound(), !own_run);
     }
 }
 
