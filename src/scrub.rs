@@ -57,9 +57,10 @@ pub struct Progress {
     /// The key of the record that is next, in hexadecimal; `None` when the walk is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// Bodies of that record that have been read.
-    #[serde(default)]
-    pub pieces: usize,
+    /// The id of the body of that record that was read last. Should the record name others by the next start,
+    /// all of them are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     /// Bodies that were read.
     pub bodies: u64,
     /// The bytes of those.
@@ -370,13 +371,13 @@ impl<'w> Walk<'w> {
             for record in &page {
                 if self.progress.next.as_deref() != Some(hex(&record.key).as_str()) {
                     self.progress.next = Some(hex(&record.key));
-                    self.progress.pieces = 0;
+                    self.progress.body = None;
                 }
                 if !self.record(record)? {
                     return Ok(());
                 }
             }
-            self.progress.pieces = 0;
+            self.progress.body = None;
             self.progress.next = page.last().map(|last| hex(&[&last.key, b"\0".as_slice()].concat()));
         }
         self.progress.next = None;
@@ -415,14 +416,15 @@ impl<'w> Walk<'w> {
                 return Ok(true);
             }
         };
-        for (number, piece) in pieces.iter().enumerate().skip(self.progress.pieces) {
+        let read = pieces.iter().rposition(|piece| Some(&piece.id.0) == self.progress.body.as_ref());
+        for piece in pieces.iter().skip(read.map_or(0, |last| last + 1)) {
             if piece.inline || self.is_in_folder(piece) {
                 let found = self.piece(piece);
                 if !self.judge(record, piece, found)? {
                     return Ok(false);
                 }
             }
-            self.progress.pieces = number + 1;
+            self.progress.body = Some(piece.id.0.clone());
             if self.saved.elapsed() >= SAVE_PAUSE {
                 self.progress.store(self.service)?;
                 self.saved = Instant::now();

@@ -308,6 +308,28 @@ fn a_walk_goes_on_after_a_restart_where_it_stopped() {
     assert_eq!(Progress::stored(server.service()).unwrap().unwrap().bodies, 3);
 }
 
+/// A walk that stopped behind a body of a record goes on behind it, unless the record names another one by then.
+#[test]
+fn what_took_the_place_of_a_body_that_was_read_is_read() {
+    let server = server();
+    server.put("/abc/a", &LARGE).expect(200);
+    let (key, old) = record(&server, "a");
+    let stopped = |server: &TestServer, read: &ObjectRecord| {
+        let body = Some(read.detail.pieces[0].id.0.clone());
+        let progress = Progress { next: Some(hex(&key)), body, ..Progress::default() };
+        let mut batch = Batch::new();
+        batch.put(keys::SCRUB, serde_json::to_vec(&progress).unwrap());
+        server.service().meta.commit(batch).unwrap();
+    };
+    stopped(&server, &old);
+    scrub(&server);
+    assert_eq!(server.service().metrics.scrub.bodies(), 0);
+    server.put("/abc/a", &LARGE).expect(200);
+    stopped(&server, &old);
+    scrub(&server);
+    assert_eq!(server.service().metrics.scrub.bodies(), 1);
+}
+
 #[test]
 fn versions_parts_and_copies_are_scrubbed_and_what_is_elsewhere_is_not() {
     let server = server();
