@@ -2,7 +2,7 @@
 //! helps (which folder, which user) when they cannot be written.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::given::ConfigError;
@@ -58,12 +58,16 @@ fn prepare_one(folder: &Path, id: Id) -> Result<(), ConfigError> {
     })
 }
 
-/// A file is really made: permission bits do not tell about read-only mounts.
+/// A file is really made: permission bits do not tell about read-only mounts. A full device says nothing about
+/// permissions, and a server must start there, or nobody could delete anything.
 fn try_writing(folder: &Path) -> io::Result<()> {
     layout::create_folder(folder)?;
     let probe = folder.join(format!(".s3pail-probe-{}", std::process::id()));
-    layout::private_file().write(true).create_new(true).open(&probe)?;
-    fs::remove_file(&probe)
+    match layout::private_file().write(true).create_new(true).open(&probe) {
+        Ok(_) => fs::remove_file(&probe),
+        Err(error) if [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&error.kind()) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(unix)]

@@ -28,21 +28,36 @@ fn run(program: &str, args: &[&Path]) -> Result<(), String> {
 }
 
 impl Image {
-    /// Makes and mounts one of a kind (`ext4`, `xfs`).
+    /// Makes and mounts one of a kind (`ext4`, `xfs`) that [`Image::shut_down`] can be asked of.
     ///
     /// # Errors
     /// What is missing here: root, a loop device, a program.
     pub fn make(kind: &str) -> Result<Image, String> {
-        let name = format!("image-{kind}-{}", std::process::id());
+        run("xfs_io", &[Path::new("-V")])?;
+        let force = if kind == "ext4" { "-F" } else { "-f" };
+        Image::with(kind, kind, &[force])
+    }
+
+    /// Makes and mounts one of ext4 that has room for a few hundred files, however small.
+    ///
+    /// # Errors
+    /// As [`Image::make`].
+    pub fn of_few_files() -> Result<Image, String> {
+        Image::with("few-files", "ext4", &["-F", "-N", "64"])
+    }
+
+    fn with(name: &str, kind: &str, options: &[&str]) -> Result<Image, String> {
+        let name = format!("image-{name}-{}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let (file, mount_point) = (folder.join("image"), folder.join("mounted"));
         fs::create_dir_all(&mount_point).map_err(|error| error.to_string())?;
         let image = Image { file, mount_point };
         let made = File::create(&image.file).and_then(|file| file.set_len(IMAGE_BYTES));
         made.map_err(|error| error.to_string())?;
-        run("xfs_io", &[Path::new("-V")])?;
-        let force = if kind == "ext4" { "-F" } else { "-f" };
-        run(&format!("mkfs.{kind}"), &[Path::new("-q"), Path::new(force), &image.file])?;
+        let mut args = vec![Path::new("-q")];
+        args.extend(options.iter().map(Path::new));
+        args.push(&image.file);
+        run(&format!("mkfs.{kind}"), &args)?;
         image.mount()?;
         Ok(image)
     }

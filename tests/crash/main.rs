@@ -338,3 +338,61 @@ fn strict_loses_nothing_acknowledged_with_the_page_cache_of_a_real_file_system()
         }
     }
 }
+
+/// CR-07: a file system that has bytes and no inodes left refuses bodies that need files, keeps what it has over a
+/// kill and a start, still takes small ones, which need none, and takes large ones again when some were deleted.
+#[test]
+fn a_disk_without_inodes_refuses_files_and_loses_nothing() {
+    let image = match Image::of_few_files() {
+        Ok(image) => image,
+        Err(reason) => return eprintln!("SKIPPED: a file system with few inodes: {reason}"),
+    };
+    let folder = image.folder();
+    let mut server = Server::start(folder, "strict");
+    make_buckets(&server);
+    let large = |number: usize| (format!("/{PLAIN}/large-{number}"), vec![number as u8; 40_000]);
+    let mut connection = Connection::new(server.address);
+    let mut kept = 0;
+    loop {
+        let (key, body) = large(kept);
+        let reply = connection.send("PUT", &key, &[], &body).unwrap();
+        if reply.status != 200 {
+            assert_eq!((reply.status, reply.elements("Code")), (507, vec!["InsufficientStorage".to_owned()]));
+            break;
+        }
+        kept += 1;
+        assert!(kept < 2_000, "it never runs out of inodes");
+    }
+    for restarted in [false, true] {
+        if restarted {
+            server.child.kill().unwrap();
+            server.child.wait().unwrap();
+            server = Server::start(folder, "strict");
+            connection = Connection::new(server.address);
+        }
+        for number in 0..kept {
+            let (key, body) = large(number);
+            let found = connection.send("GET", &key, &[], b"").unwrap();
+            assert!(found.status == 200 && found.body == body, "{number}, restarted {restarted}");
+        }
+        let small = format!("/{PLAIN}/small-{restarted}");
+        assert_eq!(connection.send("PUT", &small, &[], b"small").unwrap().status, 200);
+        assert_eq!(connection.send("GET", &small, &[], b"").unwrap().body, b"small");
+        let (key, body) = large(kept);
+        assert_eq!(connection.send("PUT", &key, &[], &body).unwrap().status, 507);
+    }
+    // A body may need a folder beside its file.
+    for number in 0..kept / 2 {
+        assert_eq!(connection.send("DELETE", &large(number).0, &[], b"").unwrap().status, 204);
+    }
+    let begun = Instant::now();
+    let (key, body) = large(0);
+    while connection.send("PUT", &key, &[], &body).unwrap().status != 200 {
+        assert!(begun.elapsed() < DEADLINE, "deletes give no inodes back");
+    }
+    assert!(connection.send("GET", &key, &[], b"").unwrap().body == body);
+    let process = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    assert!(server.child.wait().unwrap().success());
+    assert_eq!(check(folder, "strict"), (Some(0), Vec::new()));
+}
