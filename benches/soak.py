@@ -311,7 +311,7 @@ class Runner:
             server.end()
 
     def signatures(self):
-        """LD-20: wrong signatures on four connections, as many as they take."""
+        """LD-20: 10,000 wrong signatures a second on four connections."""
         server = Watched(self, "signatures", ["--workers", "16"])
         self.prepare(server)
         before = server.footprint()
@@ -388,7 +388,9 @@ class Beside:
 
 
 class SlowHeads(Beside):
-    """Heads that come one byte a second; one that is ended begins again."""
+    """Heads that come one byte a second, spread over the second; one that is ended begins again."""
+
+    AT_ONCE = 10
 
     def __init__(self, peer, count):
         self.peer, self.count, self.ended, self.oldest = peer, count, 0, 0.0
@@ -398,7 +400,9 @@ class SlowHeads(Beside):
         while not self.over.is_set():
             while len(streams) < self.count:
                 streams[socket.create_connection(self.peer, timeout=WAIT_S)] = time.monotonic()
-            for stream, since in list(streams.items()):
+            for number, (stream, since) in enumerate(list(streams.items())):
+                if number % self.AT_ONCE == 0:
+                    self.over.wait(self.AT_ONCE / self.count)
                 stream.setblocking(False)
                 try:
                     stream.send(b"G")
@@ -413,13 +417,13 @@ class SlowHeads(Beside):
                     stream.close()
                     del streams[stream]
             self.ready.set()
-            self.over.wait(1)
         for stream in streams:
             stream.close()
 
 
 class SlowUploads(Beside):
-    """Bodies of one KiB a second. `good` counts those that were waited for all the time."""
+    """Bodies of little more than one KiB a second, the least that is waited for. `good` counts those that were waited
+    for all the time."""
 
     def __init__(self, server, count):
         self.server, self.count, self.good = server, count, 0
@@ -432,13 +436,15 @@ class SlowUploads(Beside):
             stream.sendall(signed("PUT", f"/slow/{number}", "Content-Length: 10000000\r\n"))
             streams.append(stream)
         self.ready.set()
+        due = time.monotonic()
         while not self.over.is_set():
             for stream in streams:
                 try:
-                    stream.sendall(bytes(1024))
+                    stream.sendall(bytes(1100))
                 except OSError:
                     pass
-            self.over.wait(1)
+            due += 1
+            self.over.wait(max(0, due - time.monotonic()))
         self.good = sum(not has_ended(stream) for stream in streams)
         for stream in streams:
             stream.close()
@@ -474,13 +480,16 @@ class StalledDownloads(Beside):
 
 
 class WrongSignatures(Beside):
-    """Requests whose signature is wrong, many at a time on each connection."""
+    """Requests whose signature is wrong, a few at a time on each connection, `RATE` a second where that many are
+    answered."""
+
+    RATE = 10_000
 
     def __init__(self, peer, count):
         self.peer, self.count, self.rate, self.good = peer, count, 0.0, True
 
     def work(self):
-        batch = 50
+        batch = 5
         request = signed("GET", "/bench/object-000001")
         at = request.index(b"Signature=") + len(b"Signature=")
         request = (request[:at] + b"0" * 64 + request[at + 64:]) * batch
@@ -493,6 +502,7 @@ class WrongSignatures(Beside):
             for stream in streams:
                 self.good &= count_refusals(stream, batch) == batch
                 sent += batch
+            self.over.wait(max(0, begin + sent / self.RATE - time.monotonic()))
         self.rate = sent / (time.monotonic() - begin)
         for stream in streams:
             stream.close()
