@@ -1,11 +1,11 @@
-//! The random part of ids that clients see: request ids, version ids, upload ids.
+//! The random part of ids. Keys and nonces never come from here.
 //!
-//! It comes from the operating system, unless a test fixture asked for the same ids on each run: then the
-//! thread that serves a request is lent a [`SeededIds`] for as long as it does. Keys, nonces and names of
-//! stored bodies never come from here.
+//! It comes from the operating system. Those that clients see (request ids, version ids, upload ids) do so unless
+//! a test fixture asked for the same ids on each run: then the thread that serves a request is lent a
+//! [`SeededIds`] for as long as it does.
 
 use super::random;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A sequence of ids that is the same for the same seed and the same order of requests.
@@ -62,9 +62,32 @@ fn lent() -> Option<Arc<SeededIds>> {
     LENT.with(|lent| lent.borrow().clone())
 }
 
-/// Eight random bytes for an id.
+/// Eight random bytes for an id that clients see.
 pub fn id_bytes() -> [u8; 8] {
-    lent().map_or_else(random, |ids| ids.next().to_be_bytes())
+    lent().map_or_else(unseeded, |ids| ids.next().to_be_bytes())
+}
+
+/// Random bytes that are fetched at a time: a system call for each id would cost more than the rest of it.
+const FETCHED_BYTES: usize = 512;
+
+thread_local! {
+    /// Random bytes and how many of them have been used. Every byte is used once.
+    static FETCHED: Cell<([u8; FETCHED_BYTES], usize)> = const { Cell::new(([0; FETCHED_BYTES], FETCHED_BYTES)) };
+}
+
+/// `N` random bytes (at most [`FETCHED_BYTES`]) for an id, from the operating system in any case.
+pub fn unseeded<const N: usize>() -> [u8; N] {
+    const { assert!(N <= FETCHED_BYTES) };
+    FETCHED.with(|fetched| {
+        let (mut bytes, mut used) = fetched.get();
+        if FETCHED_BYTES - used < N {
+            (bytes, used) = (random(), 0);
+        }
+        let mut id = [0; N];
+        id.copy_from_slice(&bytes[used..used + N]);
+        fetched.set((bytes, used + N));
+        id
+    })
 }
 
 /// The sequence number of the next id, at least `at_least`, where ids are seeded.
@@ -89,5 +112,15 @@ mod tests {
         assert_eq!((seventh, eighth), (Some(7), Some(8)));
         assert_eq!(seeded_sequence(0), None);
         assert_ne!(id_bytes(), id_bytes());
+    }
+
+    #[test]
+    fn no_random_bytes_are_used_twice() {
+        let take = || (0..1_000).map(|_| unseeded::<12>()).collect::<Vec<_>>();
+        let threads = [std::thread::spawn(take), std::thread::spawn(take)];
+        let mut all: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 2_000);
     }
 }

@@ -9,7 +9,7 @@
 
 use super::codec::Result;
 use crate::codec::clock::Millis;
-use crate::codec::{hex, random};
+use crate::codec::{hex, ids};
 use crate::storage::{BlobId, StorageError};
 
 /// Random bytes of an id; the rest of its 16 bytes is the time.
@@ -19,7 +19,7 @@ const RANDOM_BYTES: usize = 10;
 /// together in the database, whose checkpoints write whole pages; with ids in random order every small body
 /// would cost a page of its own.
 pub fn new_id(now: Millis) -> BlobId {
-    BlobId(format!("{:012x}{}", now & 0xffff_ffff_ffff, hex(&random::<RANDOM_BYTES>())))
+    BlobId(format!("{:012x}{}", now & 0xffff_ffff_ffff, hex(&ids::unseeded::<RANDOM_BYTES>())))
 }
 
 /// Bytes behind the body.

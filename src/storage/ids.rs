@@ -6,42 +6,27 @@
 //! that stays until the run after.
 
 use super::BlobId;
-use crate::codec::{hex, random};
-use std::sync::{Mutex, PoisonError};
+use crate::codec::{hex, ids, random};
 
 const RANDOM_BYTES: usize = 12;
 const RUN_BYTES: usize = 4;
-/// Random bytes are fetched from the system for this many ids at a time: a system call for each id
-/// would cost more than the rest of it.
-const IDS_PER_FETCH: usize = 64;
-
 /// A source of ids.
 pub struct IdSource {
     run: [u8; RUN_BYTES],
     run_hex: String,
-    /// Random bytes and how many of them have been used. Every byte is used once.
-    fetched: Mutex<([u8; RANDOM_BYTES * IDS_PER_FETCH], usize)>,
 }
 
 impl IdSource {
     /// A source that belongs to this run.
     pub fn new() -> IdSource {
         let run = random::<RUN_BYTES>();
-        let fetched = Mutex::new(([0; RANDOM_BYTES * IDS_PER_FETCH], RANDOM_BYTES * IDS_PER_FETCH));
-        IdSource { run, run_hex: hex(&run), fetched }
+        IdSource { run, run_hex: hex(&run) }
     }
 
     /// A new id.
     pub fn next(&self) -> BlobId {
         let mut id = [0; RANDOM_BYTES + RUN_BYTES];
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if fetched.1 == fetched.0.len() {
-            *fetched = (random(), 0);
-        }
-        let used = fetched.1;
-        id[..RANDOM_BYTES].copy_from_slice(&fetched.0[used..used + RANDOM_BYTES]);
-        fetched.1 += RANDOM_BYTES;
-        drop(fetched);
+        id[..RANDOM_BYTES].copy_from_slice(&ids::unseeded::<RANDOM_BYTES>());
         id[RANDOM_BYTES..].copy_from_slice(&self.run);
         BlobId(hex(&id))
     }
