@@ -301,6 +301,10 @@ impl<R: Read> ChunkedReader<R> {
             bytes_left -= self.line.len();
             let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
             if line.is_empty() && section.complete() {
+                // minio-go ends its last field with a line feed of its own, and the section with two empty lines.
+                if self.read_line(1, malformed)? && !matches!(self.line[..], [] | [b'\r']) {
+                    return Err(malformed());
+                }
                 return Ok(section.fields);
             }
             if line.is_empty() {

@@ -5,8 +5,6 @@
 //! bucket. A policy is checked completely when it is put; evaluation cannot fail, and where something is
 //! missing (a key, a variable) the statement does not apply or the condition does not hold.
 
-use std::collections::HashSet;
-
 use self::condition::Condition;
 use self::json::Json;
 use self::pattern::Pattern;
@@ -93,7 +91,6 @@ pub struct Policy {
 
 #[derive(Clone, Debug)]
 struct Statement {
-    sid: Option<String>,
     effect: Effect,
     principals: Listed<Principals>,
     actions: Listed<Vec<Pattern>>,
@@ -156,7 +153,6 @@ impl Policy {
         let reader = Reader { bucket, has_variables };
         let statements: Vec<Statement> =
             statements.into_iter().map(|statement| reader.statement(statement)).collect::<Result<_>>()?;
-        check_sids(&statements)?;
         Ok(Policy { statements })
     }
 
@@ -258,14 +254,6 @@ fn has_variables(document: &Json) -> Result<bool> {
     }
 }
 
-fn check_sids(statements: &[Statement]) -> Result<()> {
-    let mut seen = HashSet::new();
-    if statements.iter().filter_map(|statement| statement.sid.as_deref()).all(|sid| seen.insert(sid)) {
-        return Ok(());
-    }
-    Err(malformed("Statement IDs (SID) in a single policy must be unique."))
-}
-
 /// Turns the parts of a document into the parts of a policy.
 struct Reader<'a> {
     bucket: &'a str,
@@ -300,7 +288,8 @@ impl Reader<'_> {
             None => Vec::new(),
             Some(block) => condition::parse(block, self.has_variables)?,
         };
-        let statement = Statement { sid: sid(json)?, effect, principals, actions, resources, conditions };
+        check_sid(json)?;
+        let statement = Statement { effect, principals, actions, resources, conditions };
         check_applicability(&statement, self.bucket)?;
         check_conditions(&statement)?;
         Ok(statement)
@@ -359,10 +348,10 @@ impl Reader<'_> {
     }
 }
 
-fn sid(json: &Json) -> Result<Option<String>> {
+/// It decides nothing, and two statements may have the same.
+fn check_sid(json: &Json) -> Result<()> {
     match json.member("Sid") {
-        None => Ok(None),
-        Some(Json::Text(sid)) => Ok(Some(sid.clone())),
+        None | Some(Json::Text(_)) => Ok(()),
         Some(_) => Err(malformed("Invalid policy syntax.")),
     }
 }

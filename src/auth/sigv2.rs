@@ -142,9 +142,8 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
     let payload = unsigned_payload(head)?;
     let credential = door.accounts.key(claim.access_key);
     let secret = credential.map_or("", |credential| &credential.secret);
-    let text = string_to_sign(door, head, pairs, claim.date, head.path);
-    let matches =
-        matches(secret, &text, claim.signature) | matches_with_slash(door, head, pairs, claim, secret);
+    let text = string_to_sign(door, head, pairs, claim.date, Form { path: head.path, bare: true });
+    let matches = matches_in_some_form(door, head, pairs, claim, secret);
     let credential = credential.ok_or_else(|| unknown_key(claim.access_key))?;
     refuse_token(head, pairs)?;
     if !matches {
@@ -155,8 +154,18 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
     Ok(Proof { identity, signed_query: false, version, payload, chain: None })
 }
 
-/// Botocore signs `/bucket/` where it sends `/bucket`, and S3 takes both: they are the same resource.
-fn matches_with_slash(
+/// How a client may write the resource that it signs.
+#[derive(Clone, Copy)]
+struct Form<'f> {
+    path: &'f str,
+    /// Whether a sub-resource with an empty value (`?location=`) stands there by its name alone.
+    bare: bool,
+}
+
+/// Botocore signs `/bucket/` where it sends `/bucket`, and S3 takes both: they are the same resource. Of a
+/// sub-resource "its value if it has one" is signed, which minio-go takes to leave out the sign of equality
+/// before an empty value, and others do not.
+fn matches_in_some_form(
     door: &Door<'_>,
     head: &Head<'_>,
     pairs: &[Pair<'_>],
@@ -165,8 +174,13 @@ fn matches_with_slash(
 ) -> bool {
     let name = head.path.strip_prefix('/').unwrap_or_default();
     let only_bucket = door.host_bucket.is_none() && !name.is_empty() && !name.contains('/');
-    let path = format!("{}/", head.path);
-    only_bucket && matches(secret, &string_to_sign(door, head, pairs, claim.date, &path), claim.signature)
+    let with_slash = format!("{}/", head.path);
+    let paths = if only_bucket { &[head.path, &with_slash][..] } else { &[head.path] };
+    let forms = paths.iter().flat_map(|path| [true, false].map(|bare| Form { path, bare }));
+    // All of them, so that the time does not tell which one it was.
+    forms.fold(false, |found, form| {
+        found | matches(secret, &string_to_sign(door, head, pairs, claim.date, form), claim.signature)
+    })
 }
 
 /// Compares in constant time.
@@ -183,7 +197,13 @@ fn hmac_sha1(secret: &str) -> Mac {
     Mac::sha1(secret.as_bytes())
 }
 
-fn string_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &str, path: &str) -> String {
+fn string_to_sign(
+    door: &Door<'_>,
+    head: &Head<'_>,
+    pairs: &[Pair<'_>],
+    date: &str,
+    form: Form<'_>,
+) -> String {
     let field = |name| head.headers.get(name).unwrap_or_default();
     let mut text = String::with_capacity(256);
     for line in [head.method.as_str(), field("content-md5"), field("content-type"), date] {
@@ -191,7 +211,7 @@ fn string_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &s
         text.push('\n');
     }
     push_amz_fields(head, pairs, &mut text);
-    push_resource(door, path, pairs, &mut text);
+    push_resource(door, form, pairs, &mut text);
     text
 }
 
@@ -219,12 +239,12 @@ fn push_amz_fields(head: &Head<'_>, pairs: &[Pair<'_>], text: &mut String) {
 }
 
 /// The bucket of the host, the path as sent, and the parameters that are part of the resource.
-fn push_resource(door: &Door<'_>, path: &str, pairs: &[Pair<'_>], text: &mut String) {
+fn push_resource(door: &Door<'_>, form: Form<'_>, pairs: &[Pair<'_>], text: &mut String) {
     if let Some(bucket) = door.host_bucket {
         text.push('/');
         text.push_str(bucket);
     }
-    text.push_str(path);
+    text.push_str(form.path);
     let mut signed: Vec<(&str, Option<&str>)> = pairs
         .iter()
         .filter_map(|pair| {
@@ -237,7 +257,7 @@ fn push_resource(door: &Door<'_>, path: &str, pairs: &[Pair<'_>], text: &mut Str
     for (index, (name, value)) in signed.into_iter().enumerate() {
         text.push(if index == 0 { '?' } else { '&' });
         text.push_str(name);
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|value| !form.bare || !value.is_empty()) {
             text.push('=');
             text.push_str(value);
         }

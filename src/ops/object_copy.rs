@@ -21,6 +21,7 @@ use crate::codec::xml_writer::XmlWriter;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Response};
 use crate::model::bucket::Versioning;
+use crate::model::encryption::Method;
 use crate::model::object::{ObjectDetail, ObjectRecord};
 use crate::model::{BucketName, ObjectKey};
 use std::ops::Range;
@@ -211,13 +212,17 @@ fn directive(ctx: &Context<'_>, name: &'static str, unknown: &'static str) -> Re
 
 /// Copying an object onto itself is only allowed when it changes something. A request that names a storage
 /// class or an encryption, or a bucket that was given a default one, counts as a change whatever the object had;
-/// a class that only the absence of its field stands for does not, nor does the encryption of all buckets.
+/// a class that only the absence of its field stands for does not, nor does the encryption of all buckets. A client's
+/// key that is not named again is given up, which is a change, too.
 fn refuse_unchanged(ctx: &Context<'_>, found: &Found, is_changed: bool) -> Result<()> {
     let itself = found.source.bucket == *ctx.bucket_name()
         && found.source.key == *ctx.key()
         && found.source.version.is_none();
-    let changes =
-        is_changed || ctx.headers.has("x-amz-storage-class") || ctx.headers.has(metadata::REDIRECT_HEADER);
+    let encryption = found.record.detail.encryption.as_ref();
+    let changes = is_changed
+        || ctx.headers.has("x-amz-storage-class")
+        || ctx.headers.has(metadata::REDIRECT_HEADER)
+        || encryption.is_some_and(|encryption| encryption.method == Method::Customer);
     if itself && !changes {
         let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
         return Err(Error::with_message(Code::InvalidRequest, message));

@@ -616,6 +616,22 @@ fn the_default_encryption_of_all_buckets_yields_to_any_other() {
     put_with(&server, "/abc/k", &itself, b"").expect(200);
 }
 
+#[test]
+fn a_copy_onto_itself_may_give_up_the_clients_key() {
+    for_each_backend(|server| {
+        server.bucket("abc");
+        let client = ClientKey::new(1);
+        put_with(server, "/abc/k", &client.own(), b"secret").expect(200);
+        let itself = [&[("x-amz-copy-source", "abc/k")][..], &client.source()].concat();
+        let copied = put_with(server, "/abc/k", &itself, b"").expect(200);
+        assert_eq!(copied.header(KEY_MD5), None);
+        assert_eq!(server.get("/abc/k").expect(200).body, b"secret");
+        // Once it is gone, there is nothing more to change.
+        put_with(server, "/abc/k", &[("x-amz-copy-source", "abc/k")], b"")
+            .expect_error(400, "InvalidRequest");
+    });
+}
+
 /// The condition key is the header field of the request: a default does not stand for it.
 #[test]
 fn a_policy_that_demands_the_header_is_not_met_by_a_default() {

@@ -127,6 +127,7 @@ fn the_wire_forms_of_sdks_are_read() {
         "5\r\nhello\r\n0\r\nx-amz-checksum-crc32c:sOO8/Q==\r\n\r\n",
         "5\r\nhello\r\n0\r\nX-Amz-Checksum-Crc32c: sOO8/Q== \r\n\r\n",
         "0005\r\nhello\r\n0\r\nx-amz-checksum-crc32c:sOO8/Q==\n\r\n",
+        "5\r\nhello\r\n0\r\nx-amz-checksum-crc32c:sOO8/Q==\n\r\n\r\n",
         "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\nx-amz-checksum-crc32c:sOO8/Q==\r\n\r\n",
     ] {
         let (decoded, trailer) = body(framed, &[CRC32C.0]).expect(framed);
@@ -236,8 +237,11 @@ fn malformed_chunk_headers_are_refused() {
 fn nothing_may_follow_the_end_of_the_body() {
     let (framed, with) = valid();
     let plain = encode(&[b"hello"], Some(&mut chain()), None);
-    for extra in [&b"x"[..], b"\r\n", b"0", &[b'a'; 5000]] {
+    // One empty line more than a trailer needs is minio-go's, see above.
+    for extra in [&b"x"[..], b"\r\n\r\n", b"\r\nx", b"0", &[b'a'; 5000]] {
         refused(&[&framed[..], extra].concat(), with(), Code::IncompleteBody);
+    }
+    for extra in [&b"x"[..], b"\r\n", b"0", &[b'a'; 5000]] {
         refused(&[&plain[..], extra].concat(), framing(5, Some(chain()), None), Code::IncompleteBody);
     }
 }

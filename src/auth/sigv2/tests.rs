@@ -84,6 +84,27 @@ fn signed(attempt: Attempt, text: &str) -> Attempt {
 const DATE: &str = "Fri, 24 May 2013 00:00:00 GMT";
 
 #[test]
+fn an_empty_value_is_signed_with_or_without_the_sign_before_it() {
+    for query in ["location=", "uploads=&response-content-type=", "location"] {
+        let bare = query.replace('=', "");
+        let sorted = |text: &str| {
+            let mut parts: Vec<&str> = text.split('&').collect();
+            parts.sort_unstable();
+            parts.join("&")
+        };
+        for resource in [sorted(query), sorted(&bare)] {
+            let attempt = Attempt::new(Method::Get, "/b/k", query).field("date", DATE);
+            signed(attempt.clone(), &format!("GET\n\n\n{DATE}\n/b/k?{resource}")).pass().unwrap();
+            signed(attempt, &format!("GET\n\n\n{DATE}\n/b/k?{resource}x"))
+                .refused(Code::SignatureDoesNotMatch);
+        }
+    }
+    // A value that is not empty is part of what is signed.
+    let attempt = Attempt::new(Method::Get, "/b/k", "versionId=1").field("date", DATE);
+    signed(attempt, &format!("GET\n\n\n{DATE}\n/b/k?versionId")).refused(Code::SignatureDoesNotMatch);
+}
+
+#[test]
 fn a_bucket_is_signed_with_or_without_its_last_slash() {
     let attempt = |path: &'static str| Attempt::new(Method::Get, path, "location").field("date", DATE);
     let text = |path: &str| format!("GET\n\n\n{DATE}\n{path}?location");

@@ -319,9 +319,6 @@ fn every_amz_field_and_the_host_must_be_signed() {
             assert_eq!(value(&error, "HeadersNotSigned"), name);
         }
     }
-    let unsigned_hash =
-        Attempt::new(Method::Put, "/b/k", "").presign(60).field("x-amz-content-sha256", EMPTY_HASH);
-    unsigned_hash.refused(Code::AccessDenied);
     for attempt in [
         Attempt::new(Method::Get, "/b", "").without("host").sign(EMPTY_HASH),
         Attempt::new(Method::Get, "/b", "").without("host").field("x", "y").presign(60),
@@ -329,6 +326,25 @@ fn every_amz_field_and_the_host_must_be_signed() {
         let error = attempt.field("host", "examplebucket.s3.amazonaws.com").refused(Code::AccessDenied);
         assert_eq!(value(&error, "HeadersNotSigned"), "host");
     }
+}
+
+#[test]
+fn the_hash_of_the_body_is_bound_whether_its_field_is_signed_or_not() {
+    let attempt = Attempt::new(Method::Put, "/b/k", "").field("x-amz-date", &time::basic(NOW));
+    let (headers, names) = (attempt.headers(), "host;x-amz-date");
+    let head = Head { method: Method::Put, path: "/b/k", query: "", headers: &headers };
+    let (scope, signature, _) = SIGNER.signature(&time::basic(NOW), &head, "", names, EMPTY_HASH);
+    let authorization =
+        format!("{ALGORITHM} Credential={KEY}/{scope}, SignedHeaders={names}, Signature={signature}");
+    let attempt = attempt.field("authorization", &authorization);
+    let attempt = |hash: &str| attempt.clone().field("x-amz-content-sha256", hash);
+    attempt(EMPTY_HASH).pass().unwrap();
+    attempt(EMPTY_HASH).body(b"x").refused(Code::XAmzContentSHA256Mismatch);
+    attempt("UNSIGNED-PAYLOAD").refused(Code::SignatureDoesNotMatch);
+    // A URL is bound to no body, and whoever has it cannot bind it to another.
+    let presigned = Attempt::new(Method::Put, "/b/k", "").presign(60);
+    presigned.clone().field("x-amz-content-sha256", "UNSIGNED-PAYLOAD").body(b"x").pass().unwrap();
+    presigned.field("x-amz-content-sha256", EMPTY_HASH).refused(Code::SignatureDoesNotMatch);
 }
 
 /// BI-171, BI-178.
