@@ -173,6 +173,7 @@ pub fn is_wanted(config: &Config) -> bool {
 
 fn run(service: &Service, folder: Option<&SharedFolder>, log: &Log, stopped: &Receiver<()>) {
     let mut wait = FIRST_WALK;
+    let mut is_sound = true;
     loop {
         let asked = select! {
             recv(stopped) -> _ => return,
@@ -180,6 +181,10 @@ fn run(service: &Service, folder: Option<&SharedFolder>, log: &Log, stopped: &Re
             default(wait) => false,
         };
         wait = LOOK_PAUSE;
+        if !is_sound {
+            // It has been told, and nothing but another start changes it.
+            continue;
+        }
         let last = match Progress::stored(service) {
             Ok(last) => last,
             Err(error) => {
@@ -191,7 +196,8 @@ fn run(service: &Service, folder: Option<&SharedFolder>, log: &Log, stopped: &Re
             continue;
         }
         let unfinished = last.filter(|last| last.next.is_some());
-        if unfinished.is_none() && !check_index(service, log, stopped) {
+        is_sound = unfinished.is_some() || check_index(service, log, stopped);
+        if !is_sound {
             // A walk over it would read nothing.
             continue;
         }
@@ -224,12 +230,15 @@ fn check_index(service: &Service, log: &Log, stopped: &Receiver<()>) -> bool {
     let pace = Pace::new(move |bytes| {
         let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
         read.0 += bytes;
-        if read.0 < READ_BYTES {
-            return Ok(());
-        }
-        let wait = pause(read.0 as u64, read.1.elapsed(), rate).min(PAUSE_MAX);
+        let wait = match read.0 < READ_BYTES {
+            true => Duration::ZERO,
+            false => pause(read.0 as u64, read.1.elapsed(), rate).min(PAUSE_MAX),
+        };
         if until.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
             return Err(std::io::Error::other("the server stops"));
+        }
+        if read.0 < READ_BYTES {
+            return Ok(());
         }
         *read = (0, Instant::now());
         Ok(())

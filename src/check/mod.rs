@@ -77,7 +77,7 @@ pub fn check(config: &Config, repair: bool) -> Result<Report, String> {
     if !view.journal_is_sound() {
         report.add(
             Kind::Database,
-            "s3pail.journal",
+            "the journal",
             "an entry does not match its checksum, and others follow it",
         );
     }

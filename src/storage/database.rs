@@ -14,7 +14,7 @@ use redb::backends::FileBackend;
 use redb::{ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition};
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -105,8 +105,12 @@ impl DatabaseFile {
         let overlay = overlay.map_err(|error| named(&self.path, error))?;
         // Some damage redb takes for a mistake of its own.
         let sound = catch_unwind(AssertUnwindSafe(|| Database::over(overlay, CHECK_CACHE_BYTES)?.is_sound()));
+        let is_damage =
+            |error: &io::Error| [ErrorKind::UnexpectedEof, ErrorKind::InvalidData].contains(&error.kind());
         match sound.unwrap_or(Ok(false)) {
             Err(StorageError::Corrupt(_)) => Ok(false),
+            // A page that is not in the file, or a file that is none of redb's.
+            Err(StorageError::Io(error)) if is_damage(&error) => Ok(false),
             sound => sound,
         }
     }
@@ -177,6 +181,9 @@ impl Database {
 
     /// Applies changes durably: all of them together with the sequence number, or none.
     pub fn write(&self, changes: &Changes, sequence: u64) -> Result<()> {
+        // While somebody reads, redb makes no commit of its own behind this one, of which the first page of the
+        // file would know nothing.
+        let _read = self.redb.begin_read().map_err(redb_error)?;
         let mut transaction = self.redb.begin_write().map_err(redb_error)?;
         transaction.set_quick_repair(true);
         let mut table = transaction.open_table(RECORDS).map_err(redb_error)?;

@@ -348,8 +348,9 @@ fn is_sound_at_start(file: &DatabaseFile) -> Result<bool> {
 
 impl MetaStore for FileMeta {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let found = match self.store.get(key) {
-            Err(_) if self.store.heal() => self.store.get(key),
+        let (snapshot, found) = self.store.get(key);
+        let found = match found {
+            Err(_) if self.store.heal(&snapshot) => self.store.get(key).1,
             result => result,
         }?;
         if found.is_none() {
@@ -362,13 +363,18 @@ impl MetaStore for FileMeta {
         // What is missing in a listing cannot be told from what is not there.
         self.store.check_undamaged()?;
         let mut visited = false;
-        let scanned = self.store.scan(range.clone(), &mut |key, value| {
+        let (snapshot, recent) = self.store.snapshot();
+        let scanned = snapshot.scan(range.clone(), &recent, &mut |key, value| {
             visited = true;
             visit(key, value)
         });
+        drop(recent);
         match scanned {
             // What has been shown cannot be taken back.
-            Err(_) if self.store.heal() && !visited => self.store.scan(range, visit),
+            Err(_) if self.store.heal(&snapshot) && !visited => {
+                let (snapshot, recent) = self.store.snapshot();
+                snapshot.scan(range, &recent, visit)
+            }
             result => result,
         }
     }
@@ -479,20 +485,18 @@ impl Store {
         (Arc::clone(&state.snapshot), state.recent.clone())
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    /// The record under a key, and what it was looked up in.
+    fn get(&self, key: &[u8]) -> (Arc<Snapshot>, Result<Option<Vec<u8>>>) {
         let snapshot = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let snapshot = Arc::clone(&state.snapshot);
             if let Some(recent) = state.recent.get(key) {
-                return Ok(recent.map(<[u8]>::to_vec));
+                return (snapshot, Ok(recent.map(<[u8]>::to_vec)));
             }
-            Arc::clone(&state.snapshot)
+            snapshot
         };
-        snapshot.get(key, |value| value.map(<[u8]>::to_vec))
-    }
-
-    fn scan(&self, range: Range<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
-        let (snapshot, recent) = self.snapshot();
-        snapshot.scan(range, &recent, visit)
+        let found = snapshot.get(key, |value| value.map(<[u8]>::to_vec));
+        (snapshot, found)
     }
 
     /// The changes that no checkpoint has begun to write.
@@ -537,6 +541,7 @@ impl Store {
     /// only if that looks damaged, and to be sure, once more while nothing is written.
     fn check_index(&self, pace: &Pace) -> Result<bool> {
         self.check_undamaged()?;
+        self.check_writable()?;
         let (snapshot, first_page) = {
             let _writer = self.at_rest()?;
             let (snapshot, _) = self.snapshot();
@@ -548,7 +553,10 @@ impl Store {
             return Ok(true);
         }
         let _writer = self.at_rest()?;
-        let sound = self.database_file.is_sound(&self.database_file.first_page()?, Pace::new(|_| Ok(())))?;
+        // Without waiting, because commits do.
+        let pace = pace.clone();
+        let pace = Pace::new(move |_| pace.before(0));
+        let sound = self.database_file.is_sound(&self.database_file.first_page()?, pace)?;
         if !sound {
             self.condemn(DAMAGED_DATABASE);
         }
@@ -819,14 +827,16 @@ impl Store {
         }
     }
 
-    /// Deals with a checkpoint that has failed beside, after which the database refuses to be read. Whether
-    /// there is another one to be read now.
-    fn heal(&self) -> bool {
-        let before = self.database();
+    /// Deals with a checkpoint that has failed beside, after which the database refuses to be read through the
+    /// snapshot that `failed`. Whether there is another one to be read now.
+    fn heal(&self, failed: &Arc<Snapshot>) -> bool {
+        let is_replaced = || !Arc::ptr_eq(failed, &self.snapshot().0);
         let Ok(mut writer) = self.writer.lock() else { return false };
-        // What is wrong has been told to the health check, or will be to the next commit.
-        let _ = self.with_reserve(&mut writer, &mut |writer| self.await_checkpoint(writer));
-        !Arc::ptr_eq(&before, &self.database())
+        if !is_replaced() {
+            // What is wrong has been told to the health check, or will be to the next commit.
+            let _ = self.with_reserve(&mut writer, &mut |writer| self.await_checkpoint(writer));
+        }
+        is_replaced()
     }
 
     /// Opens the database again if it has been lost.

@@ -18,7 +18,7 @@
 //! process's opening of the store, so that a leftover is never taken for the next entry.
 //!
 //! An entry is whole before the next one is begun. So a whole one further on, of the same run and with a later
-//! number, says that what is between was not torn but damaged afterwards ([`Journal::has_entry_behind`]). (That
+//! number, says that what is between was not torn but damaged afterwards ([`Journal::has_entry`]). (That
 //! clients cannot know `run` keeps them from writing a body that looks like such an entry.)
 //!
 //! `boot` is 0 for an entry that was synced before anybody was told of it. Otherwise it names the boot
@@ -34,6 +34,7 @@ use super::{Result, StorageError};
 use crate::codec::random;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -49,6 +50,8 @@ const HEADER_BYTES: usize = 32;
 /// The part of the header that its checksum covers.
 const SUMMED_BYTES: usize = 28;
 const REMOVED: u32 = u32::MAX;
+/// The boot of an entry that was not synced, on a system that does not tell.
+const UNKNOWN_BOOT: u64 = u64::MAX;
 /// How much of the file is looked through at a time.
 const LOOK_BYTES: usize = 64 * 1024;
 /// The payload of an entry is not longer than this (see `GROUP_BYTES_MAX` and `BATCH_BYTES_MAX`).
@@ -90,11 +93,11 @@ impl Head {
         Head { sequence: word(header, 8), boot: word(header, 16), run: half(header, 24) }
     }
 
-    /// Whether it is of a later entry of the run, which was there whole before the next was begun: synced, or
-    /// written during this boot.
-    fn is_of(&self, sequence: u64, run: u32) -> bool {
+    /// Whether it is of an entry of the run that was there whole before the next was begun: synced, or written
+    /// during this boot.
+    fn is_of(&self, sequences: &RangeInclusive<u64>, run: u32) -> bool {
         let in_order = self.boot == 0 || self.boot == boot_number();
-        in_order && self.run == run && self.sequence > sequence
+        in_order && self.run == run && sequences.contains(&self.sequence)
     }
 }
 
@@ -246,15 +249,32 @@ impl Journal {
         self.replayed_run
     }
 
-    /// Whether the file has, anywhere, a whole entry of this run and this boot with a number behind `sequence`.
+    /// The run that the header at the beginning of the file names, whether or not that entry is whole. No client
+    /// decides what stands there.
     ///
     /// # Errors
     /// What the system says.
-    pub fn has_entry_behind(&mut self, sequence: u64, run: u32) -> Result<bool> {
-        self.find_entry_behind(sequence, run).map_err(|error| named(&self.path, error))
+    pub fn first_run(&mut self) -> Result<Option<u32>> {
+        let mut header = [0; HEADER_BYTES];
+        let read = self.file.seek(SeekFrom::Start(0)).and_then(|_| fill(&mut self.file, &mut header));
+        let read = read.map_err(|error| named(&self.path, error))?;
+        Ok((read == HEADER_BYTES).then(|| Head::of(&header).run))
     }
 
-    fn find_entry_behind(&mut self, sequence: u64, run: u32) -> io::Result<bool> {
+    /// How many entries there is room for.
+    pub fn entries_max(&self) -> u64 {
+        self.extended / HEADER_BYTES as u64
+    }
+
+    /// Whether the file has, anywhere, a whole entry of this run and this boot with one of these numbers.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn has_entry(&mut self, sequences: &RangeInclusive<u64>, run: u32) -> Result<bool> {
+        self.find_entry(sequences, run).map_err(|error| named(&self.path, error))
+    }
+
+    fn find_entry(&mut self, sequences: &RangeInclusive<u64>, run: u32) -> io::Result<bool> {
         let magic = MAGIC.to_le_bytes();
         let mut chunk = vec![0; LOOK_BYTES];
         let mut at = 0;
@@ -262,7 +282,7 @@ impl Journal {
             self.file.seek(SeekFrom::Start(at))?;
             let filled = fill(&mut self.file, &mut chunk)?;
             for (offset, header) in chunk[..filled].windows(HEADER_BYTES).enumerate() {
-                if header[..4] != magic || !Head::of(header).is_of(sequence, run) {
+                if header[..4] != magic || !Head::of(header).is_of(sequences, run) {
                     continue;
                 }
                 let at = at + offset as u64;
@@ -282,7 +302,11 @@ impl Journal {
 
     /// Appends an entry, synced when the mode asks for it.
     pub fn append(&mut self, entry: &mut Entry) -> std::result::Result<(), AppendError> {
-        let boot = if self.synced { 0 } else { boot_number() };
+        let boot = match (self.synced, boot_number()) {
+            (true, _) => 0,
+            (false, 0) => UNKNOWN_BOOT,
+            (false, boot) => boot,
+        };
         entry.seal(&Head { sequence: self.sequence + 1, boot, run: self.run });
         let length = entry.bytes.len() as u64;
         self.write(entry).map_err(AppendError::Write)?;
@@ -445,7 +469,7 @@ fn take_length(payload: &mut &[u8]) -> Option<u32> {
 }
 
 fn of_another_boot(boot: u64) -> bool {
-    boot != 0 && boot_number() != 0 && boot != boot_number()
+    boot != 0 && boot != UNKNOWN_BOOT && boot_number() != 0 && boot != boot_number()
 }
 
 /// A number that differs from boot to boot of this machine; 0 where the system does not tell. There

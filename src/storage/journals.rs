@@ -240,12 +240,19 @@ fn replay_both(
     let mut files = vec![first];
     files.extend(second);
     let last = files.iter().map(|file| file.sequence()).max().unwrap_or(checkpoint);
-    let Some(run) = files.iter().find_map(|file| file.replayed_run()) else {
-        return Ok(Replayed { entries, broken: false });
-    };
+    let room = files.iter().map(|file| file.entries_max()).sum::<u64>();
+    let behind = last + 1..=last.saturating_add(room);
+    let mut runs: Vec<u32> = files.iter().filter_map(|file| file.replayed_run()).collect();
+    if runs.is_empty() {
+        for file in &mut files {
+            runs.extend(file.first_run()?);
+        }
+    }
     let mut broken = false;
     for file in files {
-        broken |= file.has_entry_behind(last, run)?;
+        for run in &runs {
+            broken |= file.has_entry(&behind, *run)?;
+        }
     }
     Ok(Replayed { entries, broken })
 }

@@ -954,25 +954,47 @@ fn a_damaged_entry_in_the_middle_of_a_journal_is_not_taken_for_its_end() {
             put(&meta, format!("{number}").as_bytes(), &body(200));
         }
         let entry_bytes = 32 + 8 + 1 + 200;
-        for bit in [0, 1, 17, 31, 32, 100, entry_bytes - 1] {
+        let places = [0, 1, 17, 31, 32, 100, entry_bytes - 1];
+        // The last two entries in the same file, or in the second one.
+        for (damaged, second) in [(0, false), (2, false), (0, true), (2, true)] {
             let crashed = temporary.copy();
-            let journal = crashed.0.join("meta/s3pail.journal");
+            let folder = crashed.0.join("meta");
+            let journal = folder.join("s3pail.journal");
             let mut bytes = fs::read(&journal).unwrap();
-            bytes[2 * entry_bytes + bit] ^= 0x40;
-            fs::write(&journal, &bytes).unwrap();
-            assert!(!RecordView::open(&crashed.0.join("meta")).unwrap().journal_is_sound(), "{bit}");
-            for _ in 0..2 {
-                let after = crashed.meta(sync);
-                assert_eq!(after.get(b"1").unwrap(), Some(body(200)), "{bit}");
-                for key in [b"2", b"3", b"x"] {
-                    assert!(matches!(after.get(key), Err(StorageError::Corrupt(_))), "{bit}");
-                }
-                let mut batch = Batch::new();
-                batch.put(b"8", b"x");
-                assert!(matches!(after.commit(batch), Err(StorageError::ReadOnly(_))), "{bit}");
-                assert_eq!(after.health().code, 503);
+            if second {
+                fs::write(folder.join("s3pail.journal2"), &bytes[3 * entry_bytes..5 * entry_bytes]).unwrap();
+                bytes[3 * entry_bytes..].fill(0);
+                fs::write(&journal, &bytes).unwrap();
             }
-            assert!(fs::read(&journal).unwrap().starts_with(&bytes[..5 * entry_bytes]), "{bit}");
+            let view = RecordView::open(&folder).unwrap();
+            assert_eq!((view.recovered(), view.journal_is_sound()), (5, true));
+            drop(view);
+            for place in places {
+                let what = format!("{sync:?}, entry {damaged}, byte {place}, two files: {second}");
+                let mut bytes = bytes.clone();
+                bytes[damaged * entry_bytes + place] ^= 0x40;
+                fs::write(&journal, &bytes).unwrap();
+                assert!(!RecordView::open(&folder).unwrap().journal_is_sound(), "{what}");
+                for _ in 0..2 {
+                    let after = crashed.meta(sync);
+                    for number in 0..6 {
+                        match after.get(format!("{number}").as_bytes()) {
+                            Ok(found) => assert!(number < damaged && found == Some(body(200)), "{what}"),
+                            Err(error) => {
+                                assert!(
+                                    number >= damaged && matches!(error, StorageError::Corrupt(_)),
+                                    "{what}"
+                                );
+                            }
+                        }
+                    }
+                    let mut batch = Batch::new();
+                    batch.put(b"8", b"x");
+                    assert!(matches!(after.commit(batch), Err(StorageError::ReadOnly(_))), "{what}");
+                    assert_eq!(after.health().code, 503);
+                }
+                assert!(fs::read(&journal).unwrap() == bytes, "{what}");
+            }
         }
     }
 }
