@@ -75,7 +75,7 @@ thread_local! {
     static FETCHED: Cell<([u8; FETCHED_BYTES], usize)> = const { Cell::new(([0; FETCHED_BYTES], FETCHED_BYTES)) };
 }
 
-/// `N` random bytes (at most [`FETCHED_BYTES`]) for an id, from the operating system in any case.
+/// `N` random bytes (at most 512) for an id, from the operating system in any case.
 pub fn unseeded<const N: usize>() -> [u8; N] {
     const { assert!(N <= FETCHED_BYTES) };
     FETCHED.with(|fetched| {

@@ -4,7 +4,7 @@
 //! are kept. At most [`BUFFERS_KEPT_MAX`] idle ones are, so memory follows the number of transfers
 //! that run at the same time and falls back afterwards.
 //!
-//! All begin at the same place of a page ([`START_IN_PAGE`]). Processors copy slowly to an address that lies a few
+//! All begin at the same place of a page (`START_IN_PAGE`). Processors copy slowly to an address that lies a few
 //! bytes behind that of the source within a page, and that is where a large allocation begins (16 bytes into its
 //! first page) when files are read into it, whose pages the kernel copies from their start: 64 KiB took 26 us
 //! there, and 3 us anywhere else (AMD EPYC).
