@@ -241,7 +241,7 @@ fn replay_both(
     files.extend(second);
     let last = files.iter().map(|file| file.sequence()).max().unwrap_or(checkpoint);
     let room = files.iter().map(|file| file.entries_max()).sum::<u64>();
-    let behind = last + 1..=last.saturating_add(room);
+    let behind = last.saturating_add(1)..=last.saturating_add(room);
     let mut runs: Vec<u32> = files.iter().filter_map(|file| file.replayed_run()).collect();
     if runs.is_empty() {
         for file in &mut files {
