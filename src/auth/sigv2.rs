@@ -142,12 +142,13 @@ fn verify(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], claim: &Claim<'_
     let payload = unsigned_payload(head)?;
     let credential = door.accounts.key(claim.access_key);
     let secret = credential.map_or("", |credential| &credential.secret);
-    let text = string_to_sign(door, head, pairs, claim.date, Form { path: head.path, bare: true });
-    let matches = matches_in_some_form(door, head, pairs, claim, secret);
+    let texts = strings_to_sign(door, head, pairs, claim.date);
+    // All of them, so that the time does not tell which one it was.
+    let matches = texts.iter().fold(false, |found, text| found | matches(secret, text, claim.signature));
     let credential = credential.ok_or_else(|| unknown_key(claim.access_key))?;
     refuse_token(head, pairs)?;
     if !matches {
-        return Err(mismatch(claim.access_key, &text, claim.signature, None));
+        return Err(mismatch(claim.access_key, &texts[0], claim.signature, None));
     }
     let identity = identity(claim.access_key, credential);
     let version = Some(SignatureVersion::V2);
@@ -162,25 +163,19 @@ struct Form<'f> {
     bare: bool,
 }
 
-/// Botocore signs `/bucket/` where it sends `/bucket`, and S3 takes both: they are the same resource. Of a
-/// sub-resource "its value if it has one" is signed, which minio-go takes to leave out the sign of equality
-/// before an empty value, and others do not.
-fn matches_in_some_form(
-    door: &Door<'_>,
-    head: &Head<'_>,
-    pairs: &[Pair<'_>],
-    claim: &Claim<'_>,
-    secret: &str,
-) -> bool {
+/// What may have been signed, at least one text. Botocore signs `/bucket/` where it sends `/bucket`, and S3 takes
+/// both: they are the same resource. Of a sub-resource "its value if it has one" is signed, which minio-go takes to
+/// leave out the sign of equality before an empty value, and others do not.
+fn strings_to_sign(door: &Door<'_>, head: &Head<'_>, pairs: &[Pair<'_>], date: &str) -> Vec<String> {
     let name = head.path.strip_prefix('/').unwrap_or_default();
     let only_bucket = door.host_bucket.is_none() && !name.is_empty() && !name.contains('/');
     let with_slash = format!("{}/", head.path);
     let paths = if only_bucket { &[head.path, &with_slash][..] } else { &[head.path] };
     let forms = paths.iter().flat_map(|path| [true, false].map(|bare| Form { path, bare }));
-    // All of them, so that the time does not tell which one it was.
-    forms.fold(false, |found, form| {
-        found | matches(secret, &string_to_sign(door, head, pairs, claim.date, form), claim.signature)
-    })
+    let mut texts: Vec<String> = forms.map(|form| string_to_sign(door, head, pairs, date, form)).collect();
+    // Without an empty value, both forms of a path are one.
+    texts.dedup();
+    texts
 }
 
 /// Compares in constant time.
