@@ -223,6 +223,12 @@ fn run(service: &Service, folder: Option<&SharedFolder>, log: &Log, stopped: &Re
     }
 }
 
+/// Waits until the bytes that were read `since` then fit the rate. `false` when it is time to stop.
+fn rest(stopped: &Receiver<()>, bytes: u64, since: Instant, rate: u64) -> bool {
+    let wait = pause(bytes, since.elapsed(), rate).min(PAUSE_MAX);
+    stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout)
+}
+
 /// Whether the records can be walked over: their index is sound, or could not be looked at.
 fn check_index(service: &Service, log: &Log, stopped: &Receiver<()>) -> bool {
     let (until, rate) = (stopped.clone(), service.config.scrub_rate);
@@ -230,17 +236,14 @@ fn check_index(service: &Service, log: &Log, stopped: &Receiver<()>) -> bool {
     let pace = Pace::new(move |bytes| {
         let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
         read.0 += bytes;
-        let wait = match read.0 < READ_BYTES {
-            true => Duration::ZERO,
-            false => pause(read.0 as u64, read.1.elapsed(), rate).min(PAUSE_MAX),
-        };
-        if until.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+        let (bytes, since) = *read;
+        let is_enough = bytes >= READ_BYTES;
+        if !rest(&until, if is_enough { bytes as u64 } else { 0 }, since, rate) {
             return Err(std::io::Error::other("the server stops"));
         }
-        if read.0 < READ_BYTES {
-            return Ok(());
+        if is_enough {
+            *read = (0, Instant::now());
         }
-        *read = (0, Instant::now());
         Ok(())
     });
     let error = match service.meta.check_index(pace) {
@@ -573,8 +576,7 @@ impl<'w> Walk<'w> {
 
     /// Waits until what was read fits the rate. `false` when it is time to stop.
     fn rest(&mut self, bytes: u64) -> bool {
-        let wait = pause(bytes, self.since.elapsed(), self.service.config.scrub_rate).min(PAUSE_MAX);
-        let goes_on = self.stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
+        let goes_on = rest(self.stopped, bytes, self.since, self.service.config.scrub_rate);
         self.since = Instant::now();
         goes_on
     }
