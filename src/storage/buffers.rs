@@ -38,7 +38,7 @@ impl BufferPool {
     pub fn take(&self) -> Buffer {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let placed = idle.unwrap_or_else(|| Placed::new(self.bytes));
-        Buffer { placed, bytes: self.bytes, pool: self.clone() }
+        Buffer { placed, pool: self.clone() }
     }
 }
 
@@ -61,20 +61,19 @@ impl Placed {
 /// A buffer on loan.
 pub struct Buffer {
     placed: Placed,
-    bytes: usize,
     pool: BufferPool,
 }
 
 impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.placed.memory[self.placed.start..][..self.bytes]
+        &self.placed.memory[self.placed.start..][..self.pool.bytes]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.placed.memory[self.placed.start..][..self.bytes]
+        &mut self.placed.memory[self.placed.start..][..self.pool.bytes]
     }
 }
 

@@ -248,6 +248,8 @@ fn replay_both(
             runs.extend(file.first_run()?);
         }
     }
+    // Both files are of one run, as a rule.
+    runs.dedup();
     let mut broken = false;
     for file in files {
         for run in &runs {
