@@ -151,7 +151,8 @@ fn pair(meta: &dyn MetaStore, blobs: &FileBlobs) -> Result<Pairing> {
     // A start was killed before its commit; or the folder is that of other records, which have nothing in it,
     // and will find that it is theirs no more.
     left.iter().try_for_each(|id| blobs.delete(id))?;
-    let hint = BlobHint { bucket: "", key: "", owner: "", length: Some(PAIRED_TEXT.len() as u64) };
+    let hint =
+        BlobHint { bucket: "", key: "", owner: "", length: Some(PAIRED_TEXT.len() as u64), sync: None };
     let written = blobs.write(&mut &PAIRED_TEXT[..], &hint).map_err(|error| match error {
         WriteError::Store(error) => error,
         WriteError::Body(error) => StorageError::Io(error),
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn only_bodies_that_no_record_names_are_removed() {
         let folder = std::env::temp_dir().join(format!("s3pail-sweep-{}", std::process::id()));
-        let hint = BlobHint { bucket: "abc", key: "k", owner: "o", length: None };
+        let hint = BlobHint { bucket: "abc", key: "k", owner: "o", length: None, sync: None };
         let write = |blobs: &FileBlobs| blobs.write(&mut b"body".as_slice(), &hint).unwrap().id;
         let earlier = FileBlobs::open(&folder, SyncMode::None).unwrap();
         let [named, part, garbage, orphan] = [(); 4].map(|()| write(&earlier));
@@ -299,7 +300,7 @@ mod tests {
     fn bodies_are_never_swept_by_records_that_are_not_theirs() {
         let folder = std::env::temp_dir().join(format!("s3pail-pair-{}", std::process::id()));
         let records = || MemoryMeta::new(Budget::new(u64::MAX));
-        let hint = BlobHint { bucket: "abc", key: "k", owner: "o", length: None };
+        let hint = BlobHint { bucket: "abc", key: "k", owner: "o", length: None, sync: None };
         let blobs = FileBlobs::open(&folder, SyncMode::None).unwrap();
         let (mine, wrong) = (records(), records());
         assert_eq!(pair(&mine, &blobs).unwrap(), Pairing::New);
@@ -318,7 +319,7 @@ mod tests {
     #[test]
     fn a_start_that_was_killed_does_not_keep_records_and_bodies_apart() {
         let folder = std::env::temp_dir().join(format!("s3pail-killed-{}", std::process::id()));
-        let hint = BlobHint { bucket: "abc", key: "k", owner: "o", length: None };
+        let hint = BlobHint { bucket: "abc", key: "k", owner: "o", length: None, sync: None };
         let earlier = FileBlobs::open(&folder, SyncMode::None).unwrap();
         let whole = earlier.write(&mut &PAIRED_TEXT[..], &hint).unwrap().id;
         let half = earlier.write(&mut &PAIRED_TEXT[..], &hint).unwrap().id;

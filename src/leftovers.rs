@@ -164,7 +164,7 @@ mod tests {
         let budget = Budget::new(u64::MAX);
         let blobs: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new(budget.clone()));
         let meta: Arc<dyn MetaStore> = Arc::new(MemoryMeta::new(budget));
-        let hint = BlobHint { bucket: "b", key: "k", owner: "o", length: None };
+        let hint = BlobHint { bucket: "b", key: "k", owner: "o", length: None, sync: None };
         let write = || blobs.write(&mut b"body".as_slice(), &hint).unwrap().id;
         let [ordinary, old, young] = [(); 3].map(|()| write());
         let entry = |id: &BlobId| keys::garbage("", id);

@@ -415,7 +415,7 @@ impl Walk<'_> {
             if due == Due::Expire && bucket.record.versioning != Versioning::Unversioned {
                 return self.put_delete_marker(bucket, rules, key);
             }
-            let mut batch = Batch::new();
+            let mut batch = self.service.batch_in(&bucket.record);
             batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
             let object = keys::object(&bucket.name, key.as_str());
             if let Due::Move(class) = due {
@@ -654,7 +654,7 @@ impl Walk<'_> {
             let Some((class, keep)) = self.older_due(rules, &subject, &record.head, older) else {
                 return Ok(());
             };
-            let mut batch = Batch::new();
+            let mut batch = self.service.batch_in(&bucket.record);
             batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
             batch.expect(version.clone(), Some(stored.clone()));
             if !self.expect_newer(&mut batch, &bucket.name, passed, keep)? {

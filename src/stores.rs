@@ -102,8 +102,8 @@ impl Stores {
             None => {
                 let lend = config.data_daemon.is_some();
                 let sync = match config.metadata_client {
-                    Some(_) => config.sync.apart_from_records(),
-                    None => config.sync,
+                    Some(_) => config.sync_modes().apart_from_records(),
+                    None => config.sync_modes(),
                 };
                 let files = SharedFolder::open_watched(&config.data_path, sync, lend, faults.clone())
                     .map_err(|error| format!("{}: {error}", config.data_path.display()))?;
@@ -231,7 +231,7 @@ pub fn open_records(
     blobs: Option<Arc<dyn BlobStore>>,
     faults: Option<Arc<DiskFaults>>,
 ) -> Result<Arc<dyn MetaStore>, String> {
-    let options = FileMetaOptions { blobs, faults, ..FileMetaOptions::new(config.sync) };
+    let options = FileMetaOptions { blobs, faults, ..FileMetaOptions::new(config.sync_modes()) };
     let records = FileMeta::open(&config.metadata_path, options)
         .map_err(|error| format!("{}: {error}", config.metadata_path.display()))?;
     Ok(Arc::new(records))

@@ -9,7 +9,7 @@ use crate::config::{Backend, Config};
 use crate::storage::file_meta::{FileMeta, FileMetaOptions};
 use crate::storage::inspect::RecordView;
 use crate::storage::shared_folder::SharedFolder;
-use crate::storage::{MetaStore, StorageError, SyncMode};
+use crate::storage::{MetaStore, StorageError};
 use progress::Progress;
 use report::{Kind, Report};
 use std::collections::HashSet;
@@ -91,10 +91,11 @@ pub fn check(config: &Config, repair: bool) -> Result<Report, String> {
         return Ok(report);
     }
     drop(view);
-    if let Some(blobs) = blobs.as_ref().filter(|_| config.sync != SyncMode::None) {
+    if let Some(blobs) = blobs.as_ref().filter(|_| config.sync_modes().any_synced()) {
         blobs.settle_earlier().map_err(failed)?;
     }
-    let meta = FileMeta::open(&config.metadata_path, FileMetaOptions::new(config.sync)).map_err(failed)?;
+    let meta =
+        FileMeta::open(&config.metadata_path, FileMetaOptions::new(config.sync_modes())).map_err(failed)?;
     if report.recovered > 0 {
         report.say(format!("applied {} journal entries to the database", report.recovered));
     }

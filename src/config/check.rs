@@ -137,11 +137,7 @@ fn sync_mode(raw: &Raw) -> Result<SyncMode, ConfigError> {
         Some((Id::NoSync, _)) if no_sync == Some("true") => Some("none"),
         _ => mode,
     };
-    Ok(match mode {
-        Some("relaxed") => SyncMode::Relaxed,
-        Some("none") => SyncMode::None,
-        _ => SyncMode::Strict,
-    })
+    Ok(mode.and_then(SyncMode::of_name).unwrap_or(SyncMode::Strict))
 }
 
 fn default_workers() -> usize {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::given::{ConfigError, Given};
-use crate::storage::{s3_upstream, sproxyd};
+use crate::storage::{SyncMode, s3_upstream, sproxyd};
 
 /// Location types that bodies can really be sent to.
 pub const TYPES_BUILT: &[&str] = &["mem", "file", "scality", "aws_s3"];
@@ -23,6 +23,8 @@ pub struct Location {
     pub kind: String,
     /// `legacyAwsBehavior`.
     pub legacy_aws_behavior: bool,
+    /// `details.sync` of a location of type `file`: what a write to its buckets promises, if not what is usual.
+    pub sync: Option<SyncMode>,
     /// `details`, checked but as written, except that `connector.sproxyd.chordCos` is a number.
     pub details: Map<String, Value>,
 }
@@ -102,7 +104,17 @@ fn read_location(given: &Given, bodies_follow: bool) -> Result<Location, ConfigE
             *cos = Value::from(digit);
         }
     }
-    Ok(Location { kind: kind.to_owned(), legacy_aws_behavior, details })
+    let sync = details_given.get("sync").map(|sync| read_sync(&sync, kind)).transpose()?;
+    Ok(Location { kind: kind.to_owned(), legacy_aws_behavior, sync, details })
+}
+
+fn read_sync(given: &Given, kind: &str) -> Result<SyncMode, ConfigError> {
+    if kind != "file" {
+        return Err(given.refuse("nothing but in a location of type file"));
+    }
+    let allowed = SyncMode::ALL.map(SyncMode::as_str).join(", ");
+    let text = given.text(&allowed)?;
+    SyncMode::of_name(text).ok_or_else(|| given.refuse(&allowed))
 }
 
 fn check_details(details: &Given) -> Result<(), ConfigError> {
@@ -223,6 +235,25 @@ mod tests {
             let error = check(location.clone(), false).unwrap_err();
             assert!(error.0.starts_with("locationConfig.json: us-east-1"), "{error}");
             assert!(error.0.contains(part) && error.0.contains("; allowed: "), "{location}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_location_of_files_may_have_a_sync_mode_of_its_own() {
+        let with_sync = |kind: &str, sync: Value| {
+            let details = json!({ "sync": sync });
+            check(json!({ "type": kind, "legacyAwsBehavior": true, "details": details }), true)
+        };
+        for mode in SyncMode::ALL {
+            assert_eq!(with_sync("file", json!(mode.as_str())).unwrap().sync, Some(mode));
+        }
+        for (kind, sync, part) in [
+            ("file", json!("lax"), "details.sync: \"lax\" is not allowed; allowed: strict, relaxed, none"),
+            ("file", json!(1), "details.sync: 1"),
+            ("mem", json!("strict"), "allowed: nothing but in a location of type file"),
+        ] {
+            let error = with_sync(kind, sync).unwrap_err();
+            assert!(error.0.contains(part), "{error}");
         }
     }
 

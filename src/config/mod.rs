@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use crate::auth::account::Accounts;
 use crate::log::Level;
-use crate::storage::SyncMode;
+use crate::storage::{SyncMode, SyncModes};
 use given::ConfigError;
 use settings::Raw;
 
@@ -149,7 +149,7 @@ pub struct Config {
     pub data_path: PathBuf,
     /// The folder of records.
     pub metadata_path: PathBuf,
-    /// What an acknowledged write promises.
+    /// What an acknowledged write promises where its location says nothing else.
     pub sync: SyncMode,
     /// Worker threads.
     pub workers: usize,
@@ -371,7 +371,31 @@ impl Config {
         let kept = [(Role::Metadata, self.data), (Role::Data, self.metadata)];
         let in_memory =
             kept.iter().any(|(elsewhere, backend)| self.role != *elsewhere && *backend == Backend::Memory);
-        if in_memory { "lost at exit".to_owned() } else { format!("sync {}", self.sync.as_str()) }
+        if in_memory { "lost at exit".to_owned() } else { format!("sync {}", self.sync_text()) }
+    }
+
+    /// What an acknowledged write promises: usually, and in the locations that say something else.
+    pub fn sync_text(&self) -> String {
+        let mut text = self.sync.as_str().to_owned();
+        for (name, mode) in self.locations_sync().filter(|(_, mode)| *mode != self.sync) {
+            text.push_str(&format!(", {} in {name}", mode.as_str()));
+        }
+        text
+    }
+
+    /// The same for the stores.
+    pub fn sync_modes(&self) -> SyncModes {
+        self.locations_sync().fold(self.sync.into(), |modes, (_, mode)| modes.and(mode))
+    }
+
+    /// What a location says about that, if anything.
+    pub fn sync_in(&self, location: &str) -> Option<SyncMode> {
+        self.locations.get(location)?.sync.filter(|_| self.stores_body_files())
+    }
+
+    fn locations_sync(&self) -> impl Iterator<Item = (&str, SyncMode)> {
+        let kept = self.locations.iter().filter(|_| self.stores_body_files());
+        kept.filter_map(|(name, location)| Some((name.as_str(), location.sync?)))
     }
 }
 

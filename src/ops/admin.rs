@@ -198,7 +198,7 @@ fn deep(service: &Service) -> Response {
     body.insert("vaultMem".to_owned(), serde_json::json!({ "code": 200, "message": "OK" }));
     body.insert(
         "durability".to_owned(),
-        serde_json::json!({ "code": 200, "message": service.config.sync.as_str() }),
+        serde_json::json!({ "code": 200, "message": service.config.sync_text() }),
     );
     // Damage is no reason to take the server out of service: what is sound is served.
     let damage = serde_json::json!({ "code": 200, "message": service.damage.to_string() });

@@ -27,7 +27,7 @@ use crate::model::SortedId;
 use crate::model::multipart::{Draft, DraftPart, PartRecord, UploadRecord};
 use crate::model::object::Piece;
 use crate::storage::drafts::{DraftError, Drafts, Refusal};
-use crate::storage::{Batch, BlobId, BlobStore, Outcome};
+use crate::storage::{BlobId, BlobStore, Outcome};
 use std::io::Read;
 
 /// A draft that was begun and belongs to nobody yet.
@@ -234,7 +234,7 @@ fn decide(
     parts: &Parts<'_>,
 ) -> Result<Option<Vec<u8>>> {
     let decided = upload.encode();
-    let mut batch = Batch::new();
+    let mut batch = ctx.service.batch_in(&ctx.bucket().record);
     batch.expect(parts.upload_key, Some(upload_stored));
     expect_parts(&mut batch, parts.id, parts.stored);
     batch.put(parts.upload_key, decided.clone());
@@ -251,7 +251,7 @@ fn undecide(
     if let Some(draft) = &mut upload.draft {
         draft.chosen.clear();
     }
-    let mut batch = Batch::new();
+    let mut batch = ctx.service.batch_in(&ctx.bucket().record);
     batch.expect(upload_key, Some(upload_stored));
     batch.put(upload_key, upload.encode());
     ctx.service.commit(batch).map(|_| ())

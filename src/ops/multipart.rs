@@ -76,7 +76,7 @@ fn open(ctx: &Context<'_>, id: SortedId, upload: &UploadRecord, reserved: &[Piec
     let mut bucket = ctx.bucket.clone();
     for _ in 0..COMMIT_TRIES_MAX {
         let current = bucket.take().map_or_else(|| ctx.service.bucket(ctx.bucket_name()), Ok)?;
-        let mut batch = Batch::new();
+        let mut batch = ctx.service.batch_in(&current.record);
         batch.expect(keys::bucket(&current.name), Some(current.stored.clone()));
         batch.put(keys::upload(&current.name, ctx.key().as_str(), id), upload.encode());
         ctx.service.publish_in(&mut batch, reserved)?;
@@ -224,7 +224,7 @@ fn try_commit_part(ctx: &Context<'_>, open: &OpenPart, received: &Received) -> R
             Some(stored) => PartRecord::decode(stored).map_err(store_error)?.pieces,
             None => Vec::new(),
         };
-        let mut batch = Batch::new();
+        let mut batch = ctx.service.batch_in(&ctx.bucket().record);
         batch.expect(keys::upload(ctx.bucket_name(), ctx.key().as_str(), id), Some(upload_stored));
         batch.expect(part_key.clone(), previous);
         batch.put(part_key.clone(), part.encode());
@@ -629,7 +629,7 @@ pub fn abort_upload(ctx: &Context<'_>, bucket: &BucketName, key: &str, id: Sorte
     for _ in 0..COMMIT_TRIES_MAX {
         let Some(stored) = ctx.service.meta.get(&upload_key).map_err(store_error)? else { return Ok(false) };
         let upload = UploadRecord::decode(&stored).map_err(store_error)?;
-        let mut batch = Batch::new();
+        let mut batch = ctx.service.batch_in(&ctx.bucket().record);
         batch.expect(upload_key.clone(), Some(stored));
         batch.remove(upload_key.clone());
         let parts = read_parts(ctx, id)?;

@@ -108,7 +108,7 @@ fn try_delete_version(
     condition: &DeleteConditions,
 ) -> Result<Option<Deleted>> {
     let deleted = |delete_marker, size| Deleted { version_id: Some(version.to_owned()), delete_marker, size };
-    let mut batch = Batch::new();
+    let mut batch = ctx.service.batch_in(&bucket.record);
     batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
     let removed = remove_version(ctx, bucket, key, version, &mut batch)?;
     condition.check(&Current::of(removed.as_ref()))?;

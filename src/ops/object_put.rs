@@ -355,6 +355,7 @@ pub fn hint<'c>(ctx: &'c Context<'_>, length: Option<u64>) -> BlobHint<'c> {
         key: ctx.key().as_str(),
         owner: ctx.identity.canonical_id(),
         length,
+        sync: ctx.service.sync_in(&ctx.bucket().record),
     }
 }
 
@@ -424,7 +425,7 @@ pub fn commit_version_with(
             _ => service.bucket(ctx.bucket_name())?,
         };
         let current = read_current(service, &bucket, key)?;
-        let mut batch = Batch::new();
+        let mut batch = service.batch_in(&bucket.record);
         batch.expect(keys::bucket(&bucket.name), Some(bucket.stored.clone()));
         decide(current.as_ref().map(|(record, _)| record), &mut batch)?;
         let previous = current.as_ref().map(|(record, _)| &record.head);

@@ -14,7 +14,7 @@ use crate::http::Response;
 use crate::model::object::ObjectRecord;
 use crate::model::{ObjectKey, SortedId, keys};
 use crate::notifications::{self, Stage};
-use crate::storage::{Batch, Outcome};
+use crate::storage::Outcome;
 
 /// A version and where it lies.
 #[derive(Clone, Debug)]
@@ -121,7 +121,7 @@ pub fn update_version(
             return Ok(record);
         }
         // A version that has moved or gone meanwhile is not under this key any more, or is another.
-        let mut batch = Batch::new();
+        let mut batch = ctx.service.batch_in(&ctx.bucket().record);
         batch.expect(record_key.clone(), Some(stored));
         batch.put(record_key, changed);
         let noted = notifications::note(ctx, ctx.bucket(), key, &record.head, Stage::Written, &mut batch);

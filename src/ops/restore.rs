@@ -21,7 +21,7 @@ use crate::model::object::{Availability, ObjectRecord, Restore};
 use crate::model::{keys, object};
 use crate::notifications::{self, Stage};
 use crate::restores;
-use crate::storage::{Batch, Outcome};
+use crate::storage::Outcome;
 
 /// The most days of a temporary copy.
 const DAYS_MAX: i64 = 30_000;
@@ -60,7 +60,7 @@ pub fn restore(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
         let (status, restore) = decide(ctx, &located.record, &wanted)?;
         let mut record = located.record;
         record.detail.restore = Some(restore);
-        let mut batch = Batch::new();
+        let mut batch = ctx.service.batch_in(&ctx.bucket().record);
         batch.expect(located.record_key.clone(), Some(located.stored));
         batch.put(located.record_key, record.encode());
         let due = |restore: Restore| {

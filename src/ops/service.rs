@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::bucket::BucketRecord;
 use crate::model::object::{Piece, bodies};
 use crate::model::{BucketName, keys};
-use crate::storage::{Batch, BlobStore, MetaStore, Outcome, StorageError};
+use crate::storage::{Batch, BlobStore, MetaStore, Outcome, StorageError, SyncMode};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -189,17 +189,24 @@ impl Service {
         Err(Code::OperationAborted.into())
     }
 
-    /// Commits a batch that creates, removes or configures a bucket: durable before the answer in `relaxed`,
-    /// too.
+    /// Commits a batch that creates, removes or configures a bucket: durable before the answer wherever anything
+    /// is ever made durable.
     ///
     /// # Errors
     /// As [`store_error`].
     pub fn commit_settings(&self, batch: Batch) -> Result<Outcome> {
-        let outcome = self.commit(batch)?;
-        if outcome == Outcome::Committed {
-            self.meta.settle().map_err(store_error)?;
-        }
-        Ok(outcome)
+        self.commit(Batch { sync: Some(SyncMode::Strict), ..batch })
+    }
+
+    /// What changes to the objects of a bucket promise, if not what is usual: what the bucket's location says.
+    /// Where a request sends a single object does not count, because no header may choose a promise.
+    pub fn sync_in(&self, bucket: &BucketRecord) -> Option<SyncMode> {
+        self.config.sync_in(&bucket.location)
+    }
+
+    /// An empty batch for changes to the objects of a bucket.
+    pub fn batch_in(&self, bucket: &BucketRecord) -> Batch {
+        Batch { sync: self.sync_in(bucket), ..Batch::new() }
     }
 
     /// Commits a batch.

@@ -27,7 +27,7 @@ use super::layout::{Folder, create_folder, named, private_file, sync_folder};
 use super::room;
 use super::unsynced::{Earlier, Unsynced};
 use super::{
-    BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, Usage,
+    BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, SyncModes, Usage,
     WriteError, WrittenBlob,
 };
 use crate::codec::read_buffered;
@@ -69,7 +69,7 @@ pub struct FileBlobs {
 }
 
 struct Store {
-    sync: SyncMode,
+    sync: SyncModes,
     folder: Folder,
     ids: IdSource,
     buffers: BufferPool,
@@ -91,36 +91,37 @@ struct Store {
 }
 
 struct Waiting {
-    /// In `relaxed`. The files stay open, because an error of the write-back is reported to descriptors that
+    /// What is relaxed. The files stay open, because an error of the write-back is reported to descriptors that
     /// were open when it happened.
     files: Vec<(PathBuf, File)>,
-    /// The same for the next run, and in `none` as well.
+    /// The same for the next run and, where nothing is ever synced, everything.
     list: Unsynced,
 }
 
 impl FileBlobs {
     /// Opens or creates the store in `data_path`. What earlier runs left unsynced is durable then, unless
-    /// `sync` is [`SyncMode::None`]: one sync for each body on the list and each folder that has one.
-    pub fn open(data_path: &Path, sync: SyncMode) -> Result<FileBlobs> {
+    /// nothing ever is: one sync for each body on the list and each folder that has one.
+    pub fn open(data_path: &Path, sync: impl Into<SyncModes>) -> Result<FileBlobs> {
         FileBlobs::open_watched(data_path, sync, None)
     }
 
     /// [`FileBlobs::open`], with failures to simulate.
     pub fn open_watched(
         data_path: &Path,
-        sync: SyncMode,
+        sync: impl Into<SyncModes>,
         faults: Option<Arc<DiskFaults>>,
     ) -> Result<FileBlobs> {
+        let sync = sync.into();
         let folder = Folder::open(&data_path.join(FOLDER))?;
-        folder.settle(sync)?;
+        folder.settle(sync.any_synced())?;
         let store = Store::new(folder, sync, faults);
-        match sync {
-            SyncMode::None => lock(&store.waiting).list.begin()?,
-            SyncMode::Relaxed | SyncMode::Strict => store.settle_earlier()?,
+        match sync.any_synced() {
+            false => lock(&store.waiting).list.begin()?,
+            true => store.settle_earlier()?,
         }
-        let flusher = match sync {
-            SyncMode::Relaxed => Some(start_flusher(Arc::clone(&store))?),
-            SyncMode::Strict | SyncMode::None => None,
+        let flusher = match sync.any_relaxed() {
+            true => Some(start_flusher(Arc::clone(&store))?),
+            false => None,
         };
         Ok(FileBlobs { store, flusher })
     }
@@ -153,7 +154,7 @@ impl FileBlobs {
     /// As [`Folder::open_existing`].
     pub fn open_existing(data_path: &Path) -> Result<FileBlobs> {
         let folder = Folder::open_existing(&data_path.join(FOLDER))?;
-        Ok(FileBlobs { store: Store::new(folder, SyncMode::None, None), flusher: None })
+        Ok(FileBlobs { store: Store::new(folder, SyncMode::None.into(), None), flusher: None })
     }
 
     /// Makes durable what earlier runs left unsynced, in a store that was opened to be looked at.
@@ -207,7 +208,11 @@ impl FileBlobs {
 }
 
 impl BlobStore for FileBlobs {
-    fn write(&self, body: &mut dyn Read, _: &BlobHint<'_>) -> std::result::Result<WrittenBlob, WriteError> {
+    fn write(
+        &self,
+        body: &mut dyn Read,
+        hint: &BlobHint<'_>,
+    ) -> std::result::Result<WrittenBlob, WriteError> {
         let store = &self.store;
         if let Some(why) = store.stopped.get() {
             return Err(StorageError::ReadOnly(why.clone()).into());
@@ -218,7 +223,7 @@ impl BlobStore for FileBlobs {
         let id = store.ids.next();
         let (file, unfinished) = store.create(&id)?;
         let size = store.write_blocks(body, &file, &unfinished.path, &id, &mut buffer, first)?;
-        store.settle(&id, &unfinished.path, file)?;
+        store.settle(&id, &unfinished.path, file, store.sync.of(hint.sync))?;
         unfinished.finish();
         Ok(WrittenBlob { id, size })
     }
@@ -350,7 +355,7 @@ impl Drop for Unfinished {
 }
 
 impl Store {
-    fn new(folder: Folder, sync: SyncMode, faults: Option<Arc<DiskFaults>>) -> Arc<Store> {
+    fn new(folder: Folder, sync: SyncModes, faults: Option<Arc<DiskFaults>>) -> Arc<Store> {
         let list = Unsynced::of(folder.path(), faults.clone());
         let quarantined = AtomicU64::new(files_in(&folder.path().join(QUARANTINE)));
         Arc::new(Store {
@@ -446,7 +451,7 @@ impl Store {
             .and_then(|()| fs::rename(&path, &target));
         moved.map_err(|error| named(&path, error))?;
         self.quarantined.fetch_add(1, Ordering::Relaxed);
-        if self.sync != SyncMode::None {
+        if self.sync.any_synced() {
             // The new name first: a power cut in between may leave both, but not neither.
             self.sync_folder(&folder)?;
             // A failure here is one for everybody who has just put a name beside it.
@@ -492,9 +497,12 @@ impl Store {
         Ok((file, Unfinished { faults: self.faults.clone(), path, finished: false }))
     }
 
-    /// Makes a written file as durable as the mode promises before the body is acknowledged.
-    fn settle(&self, id: &BlobId, path: &Path, file: File) -> Result<()> {
-        match self.sync {
+    /// Makes a written file as durable as promised before the body is acknowledged.
+    fn settle(&self, id: &BlobId, path: &Path, file: File, promise: SyncMode) -> Result<()> {
+        match promise {
+            // Its record may become durable without it, now or in the next run: a location that is never synced
+            // among others that are.
+            SyncMode::None if self.sync.any_synced() => Ok(()),
             SyncMode::None => lock(&self.waiting).list.add(id),
             SyncMode::Strict => {
                 self.sync_file(path, &file)?;

@@ -8,7 +8,7 @@
 //! localMetadata/unsynced          see `unsynced`
 //! ```
 //!
-//! A commit is evaluated, appended to the journal (and synced, in `strict`), and then added to the
+//! A commit is evaluated, appended to the journal (and synced, where it promises that), and then added to the
 //! recent changes in memory, which makes it visible: whoever reads looks there first and then in the
 //! database. Threads that commit at the same time form groups: each puts its batch into a queue, and
 //! the one at its front commits all that is in it with one journal entry and one sync, hands out the
@@ -20,6 +20,10 @@
 //! [`MetaStore::sync`], when the store is closed and, in `relaxed`, every half second while there is
 //! something to do, always after the bodies have been synced. Commits go on beside it, into the other file
 //! of the journal, and wait for it only when the next one is due before it has ended.
+//!
+//! Commits of all modes may follow each other ([`SyncModes`]). A group with one that is strict is synced as a
+//! whole; before it is appended, bodies that were left to the flusher are synced, and the entries in front of
+//! it. So what a lax commit has left costs the next strict one up to two syncs, and nothing where there is none.
 //!
 //! Why not a durable commit of redb for every group? It has to write every page on the way to each
 //! changed record, and after a crash it needs a walk of the whole database unless each commit also
@@ -41,7 +45,7 @@ use super::room::Reserve;
 use super::unsynced::{Earlier, Unsynced};
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, Pace, RELAXED_WINDOW_MS, Result, StorageError,
-    SyncMode, Usage, Visit, check_batch,
+    SyncMode, SyncModes, Usage, Visit, check_batch,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
@@ -80,22 +84,21 @@ const DAMAGED_JOURNAL: &str = "the journal is damaged; run s3pail check";
 
 /// How to open a [`FileMeta`].
 pub struct FileMetaOptions {
-    /// What a commit promises.
-    pub sync: SyncMode,
+    /// What commits promise.
+    pub sync: SyncModes,
     /// The bound of the page cache in bytes.
     pub cache_bytes: usize,
     /// The store whose bodies the records name; that it is open says that what earlier runs left unsynced in
-    /// it is durable. Outside of `strict` it is synced before the records
-    /// become durable, so that no record ever is durable before its body.
+    /// it is durable. Where writes are relaxed it is synced before the records become durable, so that no record ever is durable before its body.
     pub blobs: Option<Arc<dyn BlobStore>>,
     /// Failures to simulate, for tests.
     pub faults: Option<Arc<DiskFaults>>,
 }
 
 impl FileMetaOptions {
-    /// The defaults for a mode.
-    pub fn new(sync: SyncMode) -> FileMetaOptions {
-        FileMetaOptions { sync, cache_bytes: CACHE_BYTES, blobs: None, faults: None }
+    /// The defaults for commits that promise this.
+    pub fn new(sync: impl Into<SyncModes>) -> FileMetaOptions {
+        FileMetaOptions { sync: sync.into(), cache_bytes: CACHE_BYTES, blobs: None, faults: None }
     }
 }
 
@@ -130,7 +133,7 @@ struct Store {
     /// That something in the database or the journal was not what its checksum says. A record that is found has
     /// a checksum of its own; that one is not found says nothing any more.
     damaged: OnceLock<&'static str>,
-    sync: SyncMode,
+    sync: SyncModes,
     blobs: Option<Arc<dyn BlobStore>>,
     database_file: DatabaseFile,
     folder: Folder,
@@ -233,10 +236,10 @@ impl FileMeta {
     pub fn open(folder: &Path, options: FileMetaOptions) -> Result<FileMeta> {
         let folder = Folder::open(folder)?;
         let FileMetaOptions { sync, cache_bytes, blobs, faults } = options;
-        let mut journals = Journals::open(folder.path(), sync == SyncMode::Strict, faults.clone())?;
+        let synced = sync.any_synced();
+        let mut journals = Journals::open(folder.path(), synced, faults.clone())?;
         let path = folder.path().join(DATABASE_FILE);
         let current = Arc::new(AtomicU64::new(0));
-        let synced = sync != SyncMode::None;
         let reserve = Reserve::open(folder.path(), faults.clone());
         let mut unsynced = Unsynced::of(folder.path(), faults.clone());
         if !synced {
@@ -262,7 +265,7 @@ impl FileMeta {
             Some(_) => (database, Layers { newer: changes.into(), older: None }),
         };
         let durable = database.sequence()?;
-        folder.settle(sync)?;
+        folder.settle(synced)?;
         if synced && unsynced.earlier()? != Earlier::Nothing {
             // The bodies are durable since their store was opened. A commit that was synced on top of
             // records that are not would be lost with them.
@@ -294,9 +297,9 @@ impl FileMeta {
         if let Some(why) = damaged {
             store.condemn(why);
         }
-        let flusher = match sync {
-            SyncMode::Relaxed => Some(Flusher::start(Arc::clone(&store))?),
-            SyncMode::Strict | SyncMode::None => None,
+        let flusher = match sync.any_relaxed() {
+            true => Some(Flusher::start(Arc::clone(&store))?),
+            false => None,
         };
         Ok(FileMeta { store, flusher })
     }
@@ -382,18 +385,23 @@ impl MetaStore for FileMeta {
     fn commit(&self, batch: Batch) -> Result<Outcome> {
         check_batch(&batch)?;
         self.store.check_writable()?;
+        let is_relaxed = self.store.sync.of(batch.sync) == SyncMode::Relaxed;
         let ticket = Arc::new(Ticket::default());
         if self.store.enqueue(batch, &ticket) {
             ticket.set(Turn::Lead);
         }
         loop {
             match ticket.wait() {
-                Turn::Answer(answer) => return answer,
+                Turn::Answer(answer) => {
+                    if is_relaxed {
+                        self.wake_flusher();
+                    }
+                    return answer;
+                }
                 Turn::Lead => self.store.lead(),
                 // Not what waiting ends with, and harmless.
                 Turn::Wait => {}
             }
-            self.wake_flusher();
         }
     }
 
@@ -403,13 +411,14 @@ impl MetaStore for FileMeta {
     }
 
     fn settle(&self) -> Result<()> {
-        match self.store.sync {
-            // What was committed is durable already.
-            SyncMode::Strict => Ok(()),
-            SyncMode::Relaxed => self.store.sync(),
-            // Nothing ever is.
-            SyncMode::None => Ok(()),
+        // Everything is durable already, or nothing ever is.
+        if self.store.sync.all_strict() || !self.store.sync.any_synced() {
+            return Ok(());
         }
+        if !self.store.writer()?.journals.is_unsynced() {
+            return Ok(());
+        }
+        self.store.sync()
     }
 
     fn health(&self) -> Health {
@@ -565,7 +574,7 @@ impl Store {
 
     /// The right to write, after the checkpoint that may run has ended: the database's file stays as it is.
     fn at_rest(&self) -> Result<MutexGuard<'_, Writer>> {
-        let mut writer = self.writer.lock().map_err(|_| self.stop(PANICKED))?;
+        let mut writer = self.writer()?;
         self.with_reserve(&mut writer, &mut |writer| self.await_checkpoint(writer))?;
         Ok(writer)
     }
@@ -583,6 +592,10 @@ impl Store {
             }
             pace.before(bytes)
         })
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        self.writer.lock().map_err(|_| self.stop(PANICKED))
     }
 
     fn stop(&self, why: &str) -> StorageError {
@@ -671,13 +684,24 @@ impl Store {
         let changes = group.into_changes();
         if !writer.entry.is_empty() {
             // Journal first: what becomes visible below is durable already.
-            writer.journals.append(&mut writer.entry).map_err(|error| match error {
-                AppendError::Write(error) => Failure::Refused(error.into()),
-                AppendError::Sync(error) => Failure::Sync(error.into()),
-            })?;
+            self.append(writer, batches)?;
             Arc::make_mut(&mut self.state_to_change().recent.newer).extend(changes);
         }
         Ok(outcomes)
+    }
+
+    /// Appends a group's entry to the journal, synced if one of its batches is to be.
+    fn append(&self, writer: &mut Writer, batches: &[Batch]) -> std::result::Result<(), Failure> {
+        let is_strict = |batch: &Batch| self.sync.of(batch.sync) == SyncMode::Strict;
+        let synced = batches.iter().any(is_strict);
+        let behind_others = writer.journals.is_unsynced() || !batches.iter().all(is_strict);
+        if let Some(blobs) = self.lazy_blobs().filter(|_| synced && behind_others) {
+            blobs.sync().map_err(Failure::Sync)?;
+        }
+        writer.journals.append(&mut writer.entry, synced).map_err(|error| match error {
+            AppendError::Write(error) => Failure::Refused(error.into()),
+            AppendError::Sync(error) => Failure::Sync(error.into()),
+        })
     }
 
     /// Lets a checkpoint begin with everything that has been committed, after the one before has ended. Returns
@@ -697,13 +721,18 @@ impl Store {
         if turned { Ok(()) } else { self.await_checkpoint(writer) }
     }
 
+    /// The store of bodies, if there may be some that it has left unsynced.
+    fn lazy_blobs(&self) -> Option<&Arc<dyn BlobStore>> {
+        self.blobs.as_ref().filter(|_| !self.sync.all_strict())
+    }
+
     /// Begins to write the older changes into the database.
     fn write_older(&self, writer: &mut Writer) {
         let (database, changes) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (Arc::clone(&state.database), state.recent.older.clone().unwrap_or_default())
         };
-        let blobs = self.blobs.clone().filter(|_| self.sync != SyncMode::Strict);
+        let blobs = self.lazy_blobs().cloned();
         let work = Work { database, changes, sequence: writer.older_sequence, blobs };
         writer.running = Some(writer.checkpoints.begin(work));
     }
@@ -756,19 +785,17 @@ impl Store {
     }
 
     fn sync(&self) -> Result<()> {
-        if let Some(blobs) = &self.blobs
-            && self.sync == SyncMode::Relaxed
-        {
+        if let Some(blobs) = self.lazy_blobs() {
             // The bulk of the bodies is synced before a checkpoint is begun, which then finds only those
             // that came in the meantime.
             if let Err(error) = blobs.sync() {
                 return Err(self.stop(&format!("syncing bodies failed: {error}")));
             }
         }
-        let goal = self.writer.lock().map_err(|_| self.stop(PANICKED))?.journals.sequence();
+        let goal = self.writer()?.journals.sequence();
         loop {
             let over = {
-                let mut writer = self.writer.lock().map_err(|_| self.stop(PANICKED))?;
+                let mut writer = self.writer()?;
                 self.check_writable()?;
                 self.with_reserve(&mut writer, &mut |writer| self.sync_step(writer, goal))?
             };

@@ -26,6 +26,10 @@
 //! page cache and is applied. After the *machine* ended, any part of the journal and any of the
 //! bodies that its records name may be missing, so such entries are ignored and the store is what it
 //! was at the last checkpoint: some writes lost, none torn, none without their bodies.
+//!
+//! Both kinds may follow each other. Before an entry of boot 0 is written, everything in front of it is synced,
+//! and so are the bodies that it names and that are ever to be ([`super::journals`], `file_meta`). So an entry of
+//! another boot counts as well when one of boot 0 follows.
 
 use super::buffers::fill;
 use super::fault::{DiskFaults, DiskStep};
@@ -74,10 +78,15 @@ pub struct Journal {
     run: u32,
     /// The run of the entries that were replayed.
     replayed_run: Option<u32>,
-    /// Whether one of them was not synced when it was written.
-    replayed_unsynced: bool,
-    synced: bool,
+    /// Whether there are entries that have not been synced, as far as is known.
+    unsynced: bool,
     faults: Option<Arc<DiskFaults>>,
+}
+
+/// Entries of another boot that have been read. They count when an entry of boot 0 follows.
+#[derive(Default)]
+pub struct Doubtful {
+    entries: Vec<Vec<Write1>>,
 }
 
 /// The numbers of a header.
@@ -158,11 +167,11 @@ fn checksum(head: &[u8], payload: &[u8]) -> u32 {
 
 impl Journal {
     /// Opens or creates the file. What is in it is read by [`Journal::replay`].
-    pub fn open(path: &Path, synced: bool, faults: Option<Arc<DiskFaults>>) -> Result<Journal> {
+    pub fn open(path: &Path, faults: Option<Arc<DiskFaults>>) -> Result<Journal> {
         let options = &mut private_file();
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|error| named(path, error))?;
-        Journal::over(path, file, synced, faults)
+        Journal::over(path, file, faults)
     }
 
     /// Opens the file to [`Journal::replay`] it, and changes nothing. `None` if there is no file.
@@ -172,10 +181,10 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(named(path, error)),
         };
-        Journal::over(path, file, false, None).map(Some)
+        Journal::over(path, file, None).map(Some)
     }
 
-    fn over(path: &Path, file: File, synced: bool, faults: Option<Arc<DiskFaults>>) -> Result<Journal> {
+    fn over(path: &Path, file: File, faults: Option<Arc<DiskFaults>>) -> Result<Journal> {
         let extended = file.metadata().map_err(|error| named(path, error))?.len();
         Ok(Journal {
             path: path.to_path_buf(),
@@ -185,53 +194,56 @@ impl Journal {
             sequence: 0,
             run: u32::from_le_bytes(random()),
             replayed_run: None,
-            replayed_unsynced: false,
-            synced,
+            unsynced: false,
             faults,
         })
     }
 
     /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`,
-    /// in order, and returns how many there were.
+    /// in order. `doubtful` has what was read before in another file and does not count unless an entry of
+    /// boot 0 follows, and is left with what must be followed by one elsewhere.
     pub fn replay(
         &mut self,
         checkpoint: u64,
+        doubtful: &mut Doubtful,
         apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         self.sequence = checkpoint;
         self.end = 0;
         self.file.seek(SeekFrom::Start(0)).map_err(|error| named(&self.path, error))?;
         let mut reader = BufReader::new(&self.file);
-        let mut run = None;
-        let mut applied = 0;
-        let mut unsynced = false;
+        let mut last = None;
+        let mut at = 0;
         loop {
-            let found = next_entry(&mut reader, self.extended - self.end);
+            let found = next_entry(&mut reader, self.extended - at);
             let Some((head, payload)) = found.map_err(|error| named(&self.path, error))? else {
                 break;
             };
-            let next = match run {
+            let next = match last {
                 // An older round may begin anywhere up to the checkpoint; a gap behind it means that
                 // the entries in between are gone.
-                None => head.sequence <= checkpoint + 1,
+                None => head.sequence <= checkpoint + doubtful.entries.len() as u64 + 1,
                 Some((run, sequence)) => head.run == run && head.sequence == sequence + 1,
             };
-            if !next || of_another_boot(head.boot) {
+            if !next {
                 break;
             }
+            last = Some((head.run, head.sequence));
+            at += (HEADER_BYTES + payload.len()) as u64;
             if head.sequence > checkpoint {
                 let corrupt = || StorageError::Corrupt(format!("an entry of {}", self.path.display()));
-                apply(decode(&payload).ok_or_else(corrupt)?)?;
-                self.sequence = head.sequence;
-                applied += 1;
+                doubtful.entries.push(decode(&payload).ok_or_else(corrupt)?);
             }
-            unsynced |= head.boot != 0;
-            run = Some((head.run, head.sequence));
-            self.end += (HEADER_BYTES + payload.len()) as u64;
+            if of_another_boot(head.boot) {
+                continue;
+            }
+            doubtful.entries.drain(..).try_for_each(&mut *apply)?;
+            self.sequence = self.sequence.max(head.sequence);
+            self.end = at;
+            self.unsynced |= head.boot != 0;
+            self.replayed_run = Some(head.run);
         }
-        self.replayed_run = run.map(|(run, _)| run);
-        self.replayed_unsynced = unsynced;
-        Ok(applied)
+        Ok(())
     }
 
     /// The sequence number and the run of the first entry; `None` if there is no whole one.
@@ -300,9 +312,9 @@ impl Journal {
         Ok(false)
     }
 
-    /// Appends an entry, synced when the mode asks for it.
-    pub fn append(&mut self, entry: &mut Entry) -> std::result::Result<(), AppendError> {
-        let boot = match (self.synced, boot_number()) {
+    /// Appends an entry and, with `synced`, makes it durable. Then everything in front of it has to be durable.
+    pub fn append(&mut self, entry: &mut Entry, synced: bool) -> std::result::Result<(), AppendError> {
+        let boot = match (synced, boot_number()) {
             (true, _) => 0,
             (false, 0) => UNKNOWN_BOOT,
             (false, boot) => boot,
@@ -310,13 +322,30 @@ impl Journal {
         entry.seal(&Head { sequence: self.sequence + 1, boot, run: self.run });
         let length = entry.bytes.len() as u64;
         self.write(entry).map_err(AppendError::Write)?;
-        if self.synced {
-            let step = DiskStep::SyncFile(&self.path);
-            DiskFaults::before(&self.faults, step).map_err(AppendError::Sync)?;
-            self.file.sync_data().map_err(AppendError::Sync)?;
+        self.unsynced = true;
+        if synced {
+            self.settle().map_err(AppendError::Sync)?;
         }
         self.end += length;
         self.sequence += 1;
+        Ok(())
+    }
+
+    /// Whether there are entries that have not been synced, as far as is known.
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    /// Makes what was appended durable.
+    ///
+    /// # Errors
+    /// What the system says; it is unknown what is durable then.
+    pub fn settle(&mut self) -> io::Result<()> {
+        if self.unsynced {
+            DiskFaults::before(&self.faults, DiskStep::SyncFile(&self.path))?;
+            self.file.sync_data()?;
+            self.unsynced = false;
+        }
         Ok(())
     }
 
@@ -365,41 +394,15 @@ impl Journal {
 
     /// Goes on behind the entries that were replayed, as the same run, when the database has no room to take
     /// them in. They are read again, with what follows, at the next start.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn resume(&mut self) -> Result<()> {
+    pub fn resume(&mut self) {
         self.run = self.replayed_run.unwrap_or(self.run);
-        if self.synced && self.replayed_unsynced {
-            return self.seal_again().map_err(|error| named(&self.path, error));
-        }
-        Ok(())
-    }
-
-    /// Makes the entries that were replayed durable. What is synced behind an entry of another boot would
-    /// be ignored with it. Each keeps its payload and its place; only the header is written.
-    fn seal_again(&mut self) -> io::Result<()> {
-        let mut at = 0;
-        while at < self.end {
-            self.file.seek(SeekFrom::Start(at))?;
-            let Some((head, payload)) = next_entry(&mut &self.file, self.end - at)? else { break };
-            let mut entry = Entry::default();
-            entry.clear();
-            entry.bytes.extend(payload);
-            entry.seal(&Head { boot: 0, ..head });
-            let header = &entry.bytes[..HEADER_BYTES];
-            DiskFaults::before_in_place(&self.faults, DiskStep::Write(&self.path, at, header))?;
-            write_at(&self.file, header, at)?;
-            at += entry.bytes.len() as u64;
-        }
-        DiskFaults::before(&self.faults, DiskStep::SyncFile(&self.path))?;
-        self.file.sync_data()
     }
 
     /// Starts again at the first byte, after the database has become durable with
     /// [`Journal::sequence`].
     pub fn restart(&mut self) {
         self.end = 0;
+        self.unsynced = false;
     }
 
     /// Takes the run of the other journal, which has been resumed, for its own.
@@ -416,7 +419,7 @@ impl Journal {
 
     /// Starts at the first byte with the entry that follows the other journal's last.
     pub fn go_on_from(&mut self, other: &Journal) {
-        self.end = 0;
+        self.restart();
         self.sequence = other.sequence;
         self.run = other.run;
     }

@@ -16,7 +16,7 @@
 
 use super::Result;
 use super::fault::{DiskFaults, DiskStep};
-use super::journal::{AppendError, Entry, Journal, Write1};
+use super::journal::{AppendError, Doubtful, Entry, Journal, Write1};
 use super::layout::{named, sync_folder};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,8 @@ pub struct Journals {
     /// Whether this run has made the name of the second file durable.
     second_named: bool,
     folder: PathBuf,
-    synced: bool,
+    /// Whether entries are ever to be durable before a checkpoint.
+    any_synced: bool,
     faults: Option<Arc<DiskFaults>>,
 }
 
@@ -47,13 +48,13 @@ impl Journals {
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(folder: &Path, synced: bool, faults: Option<Arc<DiskFaults>>) -> Result<Journals> {
-        let active = Journal::open(&folder.join(FIRST_FILE), synced, faults.clone())?;
+    pub fn open(folder: &Path, any_synced: bool, faults: Option<Arc<DiskFaults>>) -> Result<Journals> {
+        let active = Journal::open(&folder.join(FIRST_FILE), faults.clone())?;
         let second = folder.join(SECOND_FILE);
         let there = second.try_exists().map_err(|error| named(&second, error))?;
-        let idle = there.then(|| Journal::open(&second, synced, faults.clone())).transpose()?;
+        let idle = there.then(|| Journal::open(&second, faults.clone())).transpose()?;
         let folder = folder.to_owned();
-        Ok(Journals { active, idle, idle_needed: 0, second_named: false, folder, synced, faults })
+        Ok(Journals { active, idle, idle_needed: 0, second_named: false, folder, any_synced, faults })
     }
 
     /// Hands every entry behind `checkpoint` (the sequence number that the database holds) to `apply`, in
@@ -97,24 +98,45 @@ impl Journals {
     /// Goes on behind the entries that were replayed, when the database has no room to take them in.
     ///
     /// # Errors
-    /// As [`Journal::resume`], or when the name of the second file cannot be made durable.
+    /// When the name of the second file cannot be made durable.
     pub fn resume(&mut self) -> Result<()> {
         if let Some(idle) = &mut self.idle {
             self.idle_needed = if idle.is_empty() { 0 } else { idle.sequence() };
-            idle.resume()?;
+            idle.resume();
             // Should the active file have had nothing to apply, it goes on as the same run nevertheless.
             self.active.share_run(idle);
             self.name_second()?;
         }
-        self.active.resume()
+        self.active.resume();
+        Ok(())
     }
 
-    /// Appends an entry, as [`Journal::append`].
+    /// Appends an entry and, with `synced`, makes it durable, after everything in front of it.
     ///
     /// # Errors
-    /// As there.
-    pub fn append(&mut self, entry: &mut Entry) -> std::result::Result<(), AppendError> {
-        self.active.append(entry)
+    /// As [`Journal::append`].
+    pub fn append(&mut self, entry: &mut Entry, synced: bool) -> std::result::Result<(), AppendError> {
+        if synced {
+            self.settle().map_err(AppendError::Sync)?;
+        }
+        self.active.append(entry, synced)
+    }
+
+    /// Whether there are entries that neither the database has nor a sync has made durable.
+    pub fn is_unsynced(&self) -> bool {
+        self.active.is_unsynced() || self.needed_idle().is_some_and(Journal::is_unsynced)
+    }
+
+    /// Makes what was appended durable. Nothing is written behind an entry that may be torn.
+    fn settle(&mut self) -> io::Result<()> {
+        if let Some(idle) = self.idle.as_mut().filter(|_| self.idle_needed > 0) {
+            idle.settle()?;
+        }
+        self.active.settle()
+    }
+
+    fn needed_idle(&self) -> Option<&Journal> {
+        self.idle.as_ref().filter(|_| self.idle_needed > 0)
     }
 
     /// The sequence number of the last entry.
@@ -173,7 +195,7 @@ impl Journals {
     }
 
     fn name_second(&mut self) -> Result<()> {
-        if self.synced && !self.second_named {
+        if self.any_synced && !self.second_named {
             self.sync_names()?;
             self.second_named = true;
         }
@@ -189,7 +211,7 @@ impl Journals {
     fn create_second(&self) -> Result<Journal> {
         let path = self.folder.join(SECOND_FILE);
         DiskFaults::before(&self.faults, DiskStep::Create(&path)).map_err(|error| named(&path, error))?;
-        Journal::open(&path, self.synced, self.faults.clone())
+        Journal::open(&path, self.faults.clone())
     }
 
     fn remove_second(&self) -> Result<()> {
@@ -236,7 +258,11 @@ fn replay_both(
     checkpoint: u64,
     apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
 ) -> Result<Replayed> {
-    let entries = apply_both(first, second.as_deref_mut(), checkpoint, apply)?;
+    let mut entries = 0;
+    apply_both(first, second.as_deref_mut(), checkpoint, &mut |writes| {
+        entries += 1;
+        apply(writes)
+    })?;
     let mut files = vec![first];
     files.extend(second);
     let last = files.iter().map(|file| file.sequence()).max().unwrap_or(checkpoint);
@@ -264,17 +290,16 @@ fn apply_both(
     second: Option<&mut Journal>,
     checkpoint: u64,
     apply: &mut dyn FnMut(Vec<Write1>) -> Result<()>,
-) -> Result<u64> {
-    let Some(second) = second else { return first.replay(checkpoint, apply) };
-    match (first.beginning()?, second.beginning()?) {
-        (Some((_, run)), Some((_, other))) if run != other => first.replay(checkpoint, apply),
-        (Some((at, _)), Some((other_at, _))) if other_at < at => {
-            let applied = second.replay(checkpoint, apply)?;
-            Ok(applied + first.replay(second.sequence(), apply)?)
+) -> Result<()> {
+    let doubtful = &mut Doubtful::default();
+    let Some(second) = second else { return first.replay(checkpoint, doubtful, apply) };
+    let (older, newer) = match (first.beginning()?, second.beginning()?) {
+        (Some((_, run)), Some((_, other))) if run != other => {
+            return first.replay(checkpoint, doubtful, apply);
         }
-        _ => {
-            let applied = first.replay(checkpoint, apply)?;
-            Ok(applied + second.replay(first.sequence(), apply)?)
-        }
-    }
+        (Some((at, _)), Some((other_at, _))) if other_at < at => (second, first),
+        _ => (first, second),
+    };
+    older.replay(checkpoint, doubtful, apply)?;
+    newer.replay(older.sequence(), doubtful, apply)
 }

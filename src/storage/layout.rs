@@ -5,7 +5,7 @@
 //! names its process id for the next one's error message; `format` names the version of everything
 //! beside it, so that an older program refuses a newer store instead of misreading it.
 
-use super::{Result, StorageError, SyncMode};
+use super::{Result, StorageError};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -81,24 +81,24 @@ impl Folder {
     }
 
     /// Ends the creation of a store, after its files have been created: makes their names durable
-    /// (unless `sync` is [`SyncMode::None`]) and then writes the format file. Later starts find that
+    /// (where anything is, `synced`) and then writes the format file. Later starts find that
     /// file and need not sync anything; if one of the steps is missing after a crash, so is the file.
-    pub fn settle(&self, sync: SyncMode) -> Result<()> {
+    pub fn settle(&self, synced: bool) -> Result<()> {
         if !self.fresh {
             return Ok(());
         }
-        if sync != SyncMode::None {
+        if synced {
             self.sync_names()?;
         }
         let path = self.path.join(FORMAT_FILE);
-        write_format(&path, sync != SyncMode::None).map_err(|error| named(&path, error))?;
-        match sync {
-            SyncMode::None => Ok(()),
-            _ => sync_folder(&self.path).map_err(|error| named(&self.path, error)),
+        write_format(&path, synced).map_err(|error| named(&path, error))?;
+        match synced {
+            false => Ok(()),
+            true => sync_folder(&self.path).map_err(|error| named(&self.path, error)),
         }
     }
 
-    /// Makes durable what [`Folder::settle`] does, for a folder that was made in [`SyncMode::None`].
+    /// Makes durable what [`Folder::settle`] does, for a folder that was made without syncs.
     pub(super) fn settle_again(&self) -> Result<()> {
         let path = self.path.join(FORMAT_FILE);
         let format = private_file().write(true).open(&path).and_then(|file| file.sync_all());

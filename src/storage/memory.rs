@@ -342,7 +342,7 @@ fn write_lock<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const HINT: BlobHint<'_> = BlobHint { bucket: "b", key: "k", owner: "o", length: None };
+    const HINT: BlobHint<'_> = BlobHint { bucket: "b", key: "k", owner: "o", length: None, sync: None };
 
     fn put(meta: &MemoryMeta, key: &[u8], value: &[u8]) {
         let mut batch = Batch::new();

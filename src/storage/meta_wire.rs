@@ -7,7 +7,7 @@
 //!
 //! Both ends use these types: [`super::remote_meta`] asks, [`crate::daemon::metadata`] answers.
 
-use super::{Batch, Expect, Outcome, StorageError};
+use super::{Batch, Expect, Outcome, StorageError, SyncMode};
 use crate::codec::{base64, unbase64};
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -161,6 +161,9 @@ pub struct Commit {
     pub expects: Vec<Expected>,
     /// Keys and new values; `null` removes the record.
     pub writes: Vec<(Bytes, Option<Bytes>)>,
+    /// What it is to promise, if not what is usual at the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncMode>,
 }
 
 /// An [`Expect`].
@@ -317,6 +320,7 @@ impl Commit {
             seen: 0,
             expects: batch.expects.into_iter().map(Expected::from).collect(),
             writes: batch.writes.into_iter().map(|(key, value)| (Bytes(key), value.map(Bytes))).collect(),
+            sync: batch.sync,
         }
     }
 
@@ -325,6 +329,7 @@ impl Commit {
         Batch {
             expects: self.expects.into_iter().map(Expect::from).collect(),
             writes: self.writes.into_iter().map(|(key, value)| (key.0, value.map(|value| value.0))).collect(),
+            sync: self.sync,
         }
     }
 }
@@ -352,12 +357,13 @@ mod tests {
         batch.expect_empty(b"c".to_vec()..b"d".to_vec());
         batch.put("e", vec![1, 2, 3]);
         batch.remove("f");
+        batch.sync = Some(SyncMode::Strict);
         let (expects, writes) = (batch.expects.clone(), batch.writes.clone());
         let text = serde_json::to_string(&Commit::new(batch, "t".to_owned())).expect("it is JSON");
         assert!(text.starts_with("{\"protocol\":1,\"run\":\"\",\"token\":\"t\""), "{text}");
         let read: Commit = serde_json::from_str(&text).expect("it was written here");
         let batch = read.into_batch();
-        assert_eq!((batch.expects, batch.writes), (expects, writes));
+        assert_eq!((batch.expects, batch.writes, batch.sync), (expects, writes, Some(SyncMode::Strict)));
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub mod unsynced;
 pub use overlay::Pace;
 
 /// How much a write promises when it returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SyncMode {
     /// On stable storage before the answer. The default for files.
     Strict,
@@ -59,6 +60,14 @@ pub enum SyncMode {
 pub const RELAXED_WINDOW_MS: u64 = 1_000;
 
 impl SyncMode {
+    /// All of them, the strictest first.
+    pub const ALL: [SyncMode; 3] = [SyncMode::Strict, SyncMode::Relaxed, SyncMode::None];
+
+    /// The mode of a name.
+    pub fn of_name(name: &str) -> Option<SyncMode> {
+        SyncMode::ALL.into_iter().find(|mode| mode.as_str() == name)
+    }
+
     /// The mode of bodies whose records are in another process: that makes records durable when it wants to,
     /// and no record may be durable before its body, so what `relaxed` would leave for later is synced now.
     pub fn apart_from_records(self) -> SyncMode {
@@ -74,6 +83,70 @@ impl SyncMode {
             SyncMode::Strict => "strict",
             SyncMode::Relaxed => "relaxed",
             SyncMode::None => "none",
+        }
+    }
+}
+
+/// What writes to a store promise: all of them the same, or single ones more or less than the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncModes {
+    usual: SyncMode,
+    some_strict: bool,
+    some_relaxed: bool,
+    some_never: bool,
+}
+
+impl From<SyncMode> for SyncModes {
+    fn from(usual: SyncMode) -> SyncModes {
+        let is = |mode| usual == mode;
+        let (some_strict, some_relaxed) = (is(SyncMode::Strict), is(SyncMode::Relaxed));
+        SyncModes { usual, some_strict, some_relaxed, some_never: is(SyncMode::None) }
+    }
+}
+
+impl SyncModes {
+    /// With writes that may ask for `mode`.
+    #[must_use]
+    pub fn and(self, mode: SyncMode) -> SyncModes {
+        let added = SyncModes::from(mode);
+        SyncModes {
+            usual: self.usual,
+            some_strict: self.some_strict || added.some_strict,
+            some_relaxed: self.some_relaxed || added.some_relaxed,
+            some_never: self.some_never || added.some_never,
+        }
+    }
+
+    /// Each of them by [`SyncMode::apart_from_records`].
+    #[must_use]
+    pub fn apart_from_records(self) -> SyncModes {
+        let some_strict = self.some_strict || self.some_relaxed;
+        SyncModes { usual: self.usual.apart_from_records(), some_strict, some_relaxed: false, ..self }
+    }
+
+    /// Whether anything is ever made durable. Where nothing is, no write can ask for it either.
+    pub fn any_synced(self) -> bool {
+        self.some_strict || self.some_relaxed
+    }
+
+    /// Whether there are writes that are left to a flusher.
+    pub fn any_relaxed(self) -> bool {
+        self.some_relaxed
+    }
+
+    /// Whether every write is durable when it returns.
+    pub fn all_strict(self) -> bool {
+        !self.some_relaxed && !self.some_never
+    }
+
+    /// What a write promises that asks for `asked`, if for anything.
+    pub fn of(self, asked: Option<SyncMode>) -> SyncMode {
+        match asked {
+            _ if !self.any_synced() => SyncMode::None,
+            None => self.usual,
+            // There is no flusher to leave it to.
+            Some(SyncMode::Relaxed) if !self.some_relaxed => SyncMode::Strict,
+            Some(asked) => asked,
         }
     }
 }
@@ -187,6 +260,8 @@ pub struct BlobHint<'a> {
     pub owner: &'a str,
     /// The declared length, if the client gave one. A claim: never allocate by it.
     pub length: Option<u64>,
+    /// What the write is to promise, if not what is usual in the store. Stores elsewhere have their own rule.
+    pub sync: Option<SyncMode>,
 }
 
 /// Bodies of objects and parts: written once, read by range, deleted.
@@ -312,6 +387,8 @@ pub struct Batch {
     pub expects: Vec<Expect>,
     /// Key and new value; `None` removes the record.
     pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What the commit is to promise, if not what is usual in the store.
+    pub sync: Option<SyncMode>,
 }
 
 impl Batch {
@@ -377,7 +454,7 @@ fn seek_target(current: &[u8], target: Vec<u8>) -> Vec<u8> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    /// Applied, and as durable as the mode promises.
+    /// Applied, and as durable as the batch or the store's mode promises.
     Committed,
     /// An expectation did not hold; nothing was changed. Read again and decide again.
     Conflict,

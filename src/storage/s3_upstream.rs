@@ -486,7 +486,7 @@ mod tests {
             (false, &format!("{long}/{long}"), "bucket/éé"),
         ] {
             let client = client(json!({ "bucketMatch": bucket_match }));
-            let hint = BlobHint { bucket: "bucket", key, owner: "o", length: None };
+            let hint = BlobHint { bucket: "bucket", key, owner: "o", length: None, sync: None };
             let one = client.new_key(&hint).0;
             assert!(one.starts_with(start) && is_key(&one), "{one}");
             assert_ne!(one, client.new_key(&hint).0);

@@ -21,7 +21,7 @@ use super::file_blobs::FileBlobs;
 use super::ids::is_id;
 use super::room::Space;
 use super::{
-    BlobHint, BlobId, BlobStore, Health, Result, StorageError, SyncMode, Usage, WriteError, WrittenBlob,
+    BlobHint, BlobId, BlobStore, Health, Result, StorageError, SyncModes, Usage, WriteError, WrittenBlob,
 };
 use std::io::{BufRead, Read};
 use std::ops::Range;
@@ -91,7 +91,7 @@ impl SharedFolder {
     ///
     /// # Errors
     /// Those of [`FileBlobs::open`].
-    pub fn open(data_path: &Path, sync: SyncMode, lend: bool) -> Result<SharedFolder> {
+    pub fn open(data_path: &Path, sync: impl Into<SyncModes>, lend: bool) -> Result<SharedFolder> {
         SharedFolder::open_watched(data_path, sync, lend, None)
     }
 
@@ -101,10 +101,11 @@ impl SharedFolder {
     /// As [`SharedFolder::open`].
     pub fn open_watched(
         data_path: &Path,
-        sync: SyncMode,
+        sync: impl Into<SyncModes>,
         lend: bool,
         faults: Option<Arc<DiskFaults>>,
     ) -> Result<SharedFolder> {
+        let sync = sync.into();
         let own = Arc::new(FileBlobs::open_watched(data_path, sync, faults.clone())?);
         let folder = data_path.join(LENT_FOLDER);
         let lent = match lend || folder.is_dir() {
@@ -238,7 +239,7 @@ impl Lender for SharedFolder {
         let Some(lent) = &self.lent else {
             return Err(StorageError::ReadOnly("the part of daemons is not open".to_owned()).into());
         };
-        let hint = BlobHint { bucket: "", key: "", owner: "", length: None };
+        let hint = BlobHint { bucket: "", key: "", owner: "", length: None, sync: None };
         let WrittenBlob { id, size } = lent.write(body, &hint)?;
         Ok(WrittenBlob { id: BlobId(format!("{}{LENT}", id.0)), size })
     }
@@ -258,6 +259,7 @@ impl Lender for SharedFolder {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SyncMode;
     use super::*;
     use crate::storage::fault::DiskStep;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn both_parts_are_read_and_deleted_by_either_name_and_only_own_bodies_are_listed() {
         let path = std::env::temp_dir().join(format!("s3pail-shared-{}", std::process::id()));
-        let hint = BlobHint { bucket: "b", key: "k", owner: "o", length: None };
+        let hint = BlobHint { bucket: "b", key: "k", owner: "o", length: None, sync: None };
         let folder = SharedFolder::open(&path, SyncMode::None, true).unwrap();
         let own = folder.write(&mut b"own".as_slice(), &hint).unwrap().id;
         let lent = folder.write_lent(&mut b"lent".as_slice()).unwrap().id;

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_key_tells_where_it_came_from() {
-        let hint = BlobHint { bucket: "bucket", key: "key", owner: "owner", length: None };
+        let hint = BlobHint { bucket: "bucket", key: "key", owner: "owner", length: None, sync: None };
         let one = new_key(&hint, 2);
         assert!(is_key(&one) && one != new_key(&hint, 2), "{one:?}");
         let bytes = crate::codec::unhex(&one.0.to_ascii_lowercase()).expect("hexadecimal");

@@ -15,7 +15,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const HINT: BlobHint<'_> = BlobHint { bucket: "bucket", key: "key", owner: "owner", length: None };
+const HINT: BlobHint<'_> =
+    BlobHint { bucket: "bucket", key: "key", owner: "owner", length: None, sync: None };
 
 /// A data daemon over a folder of its own.
 pub struct Rig {

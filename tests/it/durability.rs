@@ -1,8 +1,8 @@
 //! What a client sees of the durability contract: a device that is nearly or quite full, bit rot, syncs that
 //! fail. Failures at each single step are in `disk_failures`, power cuts in `power_cut`.
 
-use super::harness::{Client, Folder, TestServer, file_config, wait_until};
-use s3pail::config::Config;
+use super::harness::{Client, Folder, Reply, TestServer, file_config, wait_until};
+use s3pail::config::{Config, Location};
 use s3pail::model::keys;
 use s3pail::storage::fault::{DiskFaults, DiskStep};
 use s3pail::storage::{Batch, SyncMode, Visit};
@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const BLOCK: usize = s3pail::storage::file_blobs::BLOCK_BYTES;
 
@@ -243,6 +244,99 @@ fn a_damaged_record_is_a_500_for_its_key_and_does_not_keep_the_server_from_start
     server.get("/abc/good").expect(200);
     // It does not vanish from a listing without a word.
     server.get("/abc").expect_error(500, "InternalError");
+}
+
+/// A server with a location for each mode, in which there is a bucket of that name, and what counts the syncs.
+fn with_locations(usual: SyncMode) -> (TestServer, Arc<AtomicUsize>) {
+    let (folder, faults) = (Folder::new(), Arc::new(DiskFaults::default()));
+    let mut config = Config { sync: usual, ..file_config(&folder) };
+    for mode in SyncMode::ALL {
+        let location = Location { sync: Some(mode), ..config.locations["us-east-1"].clone() };
+        config.locations.insert(mode.as_str().to_owned(), location);
+    }
+    let server = TestServer::watched(config, folder, &faults);
+    for mode in SyncMode::ALL.map(SyncMode::as_str) {
+        let create = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{mode}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        server.put(&format!("/{mode}"), create.as_bytes()).expect(200);
+    }
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let counter = syncs.clone();
+    faults.watch(move |step| {
+        // Checkpoints sync the database whenever they like.
+        if matches!(step, DiskStep::SyncFile(path) if !path.ends_with("s3pail.redb")) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    (server, syncs)
+}
+
+/// Every kind of change to an object, small and large; whether each returned only after a sync of its own.
+fn each_change_is_synced(server: &TestServer, syncs: &AtomicUsize, bucket: &str) -> Vec<bool> {
+    let path = |key: &str| format!("/{bucket}/{key}");
+    let tags = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
+    let copy = format!("/{bucket}/small");
+    let mut synced = Vec::new();
+    let mut change = |change: &dyn Fn() -> Reply| {
+        let before = syncs.load(Ordering::SeqCst);
+        let reply = change();
+        synced.push(syncs.load(Ordering::SeqCst) > before);
+        assert!(reply.status < 300, "{}", String::from_utf8_lossy(&reply.body));
+        reply
+    };
+    change(&|| server.put(&path("small"), b"small"));
+    change(&|| server.put(&path("large"), &[1; 50_000]));
+    change(&|| server.send("PUT", &path("copy"), &[("x-amz-copy-source", &copy)], b""));
+    change(&|| server.put(&path("small?tagging"), tags));
+    let id = change(&|| server.post(&path("parts?uploads"), b"")).element("UploadId").unwrap();
+    let part = path(&format!("parts?partNumber=1&uploadId={id}"));
+    let etag = change(&|| server.put(&part, &[2; 50_000])).header("etag").unwrap().to_owned();
+    let list = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    change(&|| server.post(&path(&format!("parts?uploadId={id}")), list.as_bytes()));
+    change(&|| server.delete(&path("copy")));
+    synced
+}
+
+#[test]
+fn a_location_decides_what_changes_to_its_buckets_promise() {
+    for usual in SyncMode::ALL {
+        let (server, syncs) = with_locations(usual);
+        let strict = each_change_is_synced(&server, &syncs, "strict");
+        assert_eq!(strict, vec![true; strict.len()], "strict in {}", usual.as_str());
+        let never = each_change_is_synced(&server, &syncs, "none");
+        // A flusher or a checkpoint may come between, but not between each and the next.
+        assert!(never.iter().filter(|synced| **synced).count() <= 2, "none in {}: {never:?}", usual.as_str());
+        let relaxed = each_change_is_synced(&server, &syncs, "relaxed");
+        assert!(relaxed.iter().filter(|synced| **synced).count() <= 2, "{}: {relaxed:?}", usual.as_str());
+        let before = syncs.load(Ordering::SeqCst);
+        wait_until("the flusher has synced what was relaxed", || syncs.load(Ordering::SeqCst) > before);
+        // No header of a request chooses a promise.
+        let before = syncs.load(Ordering::SeqCst);
+        let elsewhere = [("x-amz-meta-scal-location-constraint", "none")];
+        server.send("PUT", "/strict/k", &elsewhere, &[1; 50_000]).expect(200);
+        assert!(syncs.load(Ordering::SeqCst) >= before + 2, "body and record");
+        let others = SyncMode::ALL.into_iter().filter(|mode| *mode != usual);
+        let mut names: Vec<String> = others.map(|mode| format!("{0} in {0}", mode.as_str())).collect();
+        names.sort();
+        assert_eq!(deep(&server, "durability"), format!("{}, {}", usual.as_str(), names.join(", ")));
+    }
+}
+
+#[test]
+fn settings_of_a_bucket_are_durable_in_every_location() {
+    for usual in [SyncMode::Strict, SyncMode::Relaxed] {
+        let (server, syncs) = with_locations(usual);
+        for bucket in SyncMode::ALL.map(SyncMode::as_str) {
+            let before = syncs.load(Ordering::SeqCst);
+            let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+            server.put(&format!("/{bucket}?versioning"), enabled).expect(200);
+            assert!(syncs.load(Ordering::SeqCst) > before, "{bucket} in {}", usual.as_str());
+        }
+    }
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn overwrite(server: &TestServer, (bucket, key): (&str, &str), bytes: &[u8]) {
         assert_eq!(server.service().meta.commit(batch).unwrap(), Outcome::Committed);
         return;
     }
-    let hint = BlobHint { bucket, key, owner: "", length: None };
+    let hint = BlobHint { bucket, key, owner: "", length: None, sync: None };
     let blobs = server.service().blobs_of(&piece.location).unwrap();
     piece.id = blobs.write(&mut &*bytes, &hint).unwrap().id;
     replace(server, bucket, key, &record);

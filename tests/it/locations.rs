@@ -16,7 +16,7 @@ pub fn location(kind: &str, details: Value) -> Location {
         Value::Object(details) => details,
         _ => Map::new(),
     };
-    Location { kind: kind.to_owned(), legacy_aws_behavior: false, details }
+    Location { kind: kind.to_owned(), legacy_aws_behavior: false, sync: None, details }
 }
 
 /// A server whose data backend is `multiple`: `us-east-1` in files, beside `mem` and `other`.

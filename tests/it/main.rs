@@ -6,6 +6,7 @@
 
 mod echo; // the engine alone, and a client on a raw socket
 mod harness; // a server per backend and a signing client
+mod journal_entries; // a journal of records, read by its drawing
 mod stand_in; // remote stores, played
 
 mod access; // lists, policies, ownership, who pays

@@ -39,7 +39,7 @@ fn a_commit_whose_answer_is_lost_is_made_once_and_reported_as_it_was() {
     }
     line.lose.store(1, Ordering::SeqCst);
     let wrong = Expect::Record { key: b"number".to_vec(), value: None };
-    let batch = Batch { expects: vec![wrong], writes: vec![(b"number".to_vec(), None)] };
+    let batch = Batch { expects: vec![wrong], writes: vec![(b"number".to_vec(), None)], sync: None };
     assert_eq!(client.commit(batch).unwrap(), Outcome::Conflict);
     assert_eq!(number(&metadata), "4");
 }

@@ -552,7 +552,7 @@ fn a_crash_between_the_remotes_object_and_the_record_loses_nothing() {
     let service = server.service();
     let blobs = service.blobs_of("far").unwrap();
     let drafts = blobs.drafts().unwrap();
-    let hint = s3pail::storage::BlobHint { bucket: "bucket", key: "k", owner: "o", length: None };
+    let hint = s3pail::storage::BlobHint { bucket: "bucket", key: "k", owner: "o", length: None, sync: None };
     let reserved = Piece::whole(drafts.reserve(&hint), 0, "far");
     service.reserve(&reserved).unwrap();
     drafts.begin(&reserved.id).unwrap();

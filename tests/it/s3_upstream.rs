@@ -29,7 +29,8 @@ fn body(length: usize) -> Vec<u8> {
 }
 
 fn write(blobs: &S3Blobs, key: &str, body: &[u8]) -> Result<BlobId, WriteError> {
-    let hint = BlobHint { bucket: "bucket", key, owner: "owner", length: Some(body.len() as u64) };
+    let hint =
+        BlobHint { bucket: "bucket", key, owner: "owner", length: Some(body.len() as u64), sync: None };
     blobs.write(&mut &*body, &hint).map(|written| written.id)
 }
 

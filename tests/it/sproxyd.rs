@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-const HINT: BlobHint<'_> = BlobHint { bucket: "bucket", key: "key", owner: "owner", length: None };
+const HINT: BlobHint<'_> =
+    BlobHint { bucket: "bucket", key: "key", owner: "owner", length: None, sync: None };
 
 /// A RING with so many nodes, and its client.
 struct Rig {

@@ -445,7 +445,7 @@ fn a_remote_store_whose_ca_is_unknown_is_not_believed() {
     details["https"] = true.into();
     let settings = Settings::from_details(details.as_object().unwrap()).unwrap();
     let blobs = S3Blobs::new(settings);
-    let hint = BlobHint { bucket: "bucket", key: "key", owner: "owner", length: Some(4) };
+    let hint = BlobHint { bucket: "bucket", key: "key", owner: "owner", length: Some(4), sync: None };
     let error = format!("{:?}", blobs.write(&mut &b"body"[..], &hint).err().unwrap());
     assert!(error.contains("UnknownIssuer") || error.contains("certificate"), "{error}");
     let listed = server.raw_tls(&server.request("GET", "/remote", &[], b"")).expect(200);

@@ -6,7 +6,7 @@ use s3pail::model::keys;
 use s3pail::model::multipart::{PartRecord, UploadRecord};
 use s3pail::model::object::ObjectRecord;
 use s3pail::model::{BucketName, SortedId};
-use s3pail::storage::journal::{Entry, Journal};
+use s3pail::storage::journal::{Doubtful, Entry, Journal};
 use std::path::PathBuf;
 
 /// Magic, format, checksum: see `src/model/codec.rs`.
@@ -76,18 +76,18 @@ fn path() -> PathBuf {
     std::env::temp_dir().join(format!("s3pail-fuzz-{}.journal", std::process::id()))
 }
 
-/// A journal as it was written, with two entries.
+/// A journal as it was written, with two entries, of which the second was synced.
 pub fn journals() -> Vec<Vec<u8>> {
     let path = path();
     let _ = std::fs::remove_file(&path);
-    let mut journal = Journal::open(&path, false, None).expect("a new journal");
-    journal.replay(0, &mut |_| Ok(())).expect("it is empty");
+    let mut journal = Journal::open(&path, None).expect("a new journal");
+    journal.replay(0, &mut Doubtful::default(), &mut |_| Ok(())).expect("it is empty");
     for number in 0..2_u8 {
         let mut entry = Entry::default();
         entry.clear();
         entry.push(&[b'k', number], Some(b"value"));
         entry.push(b"gone", None);
-        assert!(journal.append(&mut entry).is_ok());
+        assert!(journal.append(&mut entry, number == 1).is_ok());
     }
     drop(journal);
     let mut bytes = std::fs::read(&path).expect("the journal");
@@ -103,8 +103,8 @@ pub fn journal(input: &[u8]) -> u64 {
     let path = path();
     std::fs::write(&path, input).expect("a temporary file");
     let mut writes = 0;
-    let replayed = Journal::open(&path, false, None).and_then(|mut journal| {
-        journal.replay(0, &mut |entry| {
+    let replayed = Journal::open(&path, None).and_then(|mut journal| {
+        journal.replay(0, &mut Doubtful::default(), &mut |entry| {
             // Two entries were written, with these keys; no change of theirs may pass the checksum.
             let known = |key: &[u8]| key == b"gone" || (key.len() == 2 && key[0] == b'k' && key[1] < 2);
             assert!(entry.iter().all(|(key, _)| known(key)), "{entry:?}");
