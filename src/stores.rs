@@ -172,8 +172,11 @@ impl Stores {
         }
         let clean = match housekeeping::take_clean_mark(self.meta.as_ref()) {
             Ok(clean) => clean,
-            // Nothing is removed by records that cannot be trusted or changed. What they still have is served.
-            Err(StorageError::Corrupt(_) | StorageError::ReadOnly(_)) => return Ok(None),
+            // Nothing is removed by records that cannot be trusted or changed. What they still have is served. On a
+            // full device the mark of an orderly stop stays, so this run counts as ended in order, too.
+            Err(StorageError::Corrupt(_) | StorageError::ReadOnly(_) | StorageError::Full(_)) => {
+                return Ok(None);
+            }
             Err(error) => return Err(format!("cannot read how the last run ended: {error}")),
         };
         let Some(folder) = self.folder.as_ref().filter(|_| !clean) else { return Ok(None) };

@@ -29,7 +29,7 @@ const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 const STATE: TableDefinition<&str, u64> = TableDefinition::new("state");
 const SEQUENCE: &str = "sequence";
 /// The database's header has its place on the disk from the beginning, so that a full disk, real or
-/// simulated, does not keep it from being written.
+/// simulated, does not keep it from being written, unless the file system writes nothing in place (btrfs, ZFS).
 const HEADER_BYTES: u64 = 4096;
 /// The page cache of a check, which reads everything once.
 const CHECK_CACHE_BYTES: usize = 1024 * 1024;
@@ -54,11 +54,24 @@ pub struct DatabaseFile {
 /// An open database. After a failed write it refuses everything and has to be opened again.
 pub struct Database {
     redb: redb::Database,
+    /// Why it can only be read.
+    view: Option<String>,
 }
 
 impl DatabaseFile {
-    /// Opens or creates the database. Handles that were opened before no longer work.
+    /// Opens or creates the database, or a view of it where there is no room for the little that opening it
+    /// writes ([`Database::view`]). Handles that were opened before no longer work.
+    ///
+    /// # Errors
+    /// What the system says; `Full` only when there is nothing to be seen.
     pub fn open(&self) -> Result<Database> {
+        match self.open_to_write() {
+            Err(StorageError::Full(why)) if self.bytes() > 0 => self.open_view(why),
+            opened => opened,
+        }
+    }
+
+    fn open_to_write(&self) -> Result<Database> {
         let mut options = private_file();
         let file = options.read(true).write(true).create(true).truncate(false).open(&self.path);
         let file = file.map_err(|error| named(&self.path, error))?;
@@ -73,9 +86,19 @@ impl DatabaseFile {
         };
         let mut builder = redb::Database::builder();
         let redb = builder.set_cache_size(self.cache_bytes).create_with_backend(disk).map_err(redb_error)?;
-        let database = Database { redb };
+        let database = Database { redb, view: None };
         database.create_tables()?;
         Ok(database)
+    }
+
+    /// The database as the last checkpoint left it. It works until the file is opened once more.
+    fn open_view(&self, why: String) -> Result<Database> {
+        let number = self.current.load(Ordering::Acquire);
+        let current = Arc::clone(&self.current);
+        let pace = Pace::new(move |_| check_current(&current, number));
+        let overlay = self.open_to_look().and_then(Overlay::new).map_err(|error| named(&self.path, error))?;
+        let database = Database::over(overlay.told_to(pace), self.cache_bytes)?;
+        Ok(Database { view: Some(why), ..database })
     }
 
     /// How long the file is; 0 where there is none.
@@ -143,9 +166,15 @@ impl Database {
     fn over(overlay: Overlay, cache_bytes: usize) -> Result<Database> {
         let mut builder = redb::Database::builder();
         let redb = builder.set_cache_size(cache_bytes).create_with_backend(overlay).map_err(redb_error)?;
-        let database = Database { redb };
+        let database = Database { redb, view: None };
         database.create_tables()?;
         Ok(database)
+    }
+
+    /// Why the device had no room for opening the database, if so: then it is read as the last checkpoint left it,
+    /// and has to be opened once more before anything can be written.
+    pub fn view(&self) -> Option<&str> {
+        self.view.as_deref()
     }
 
     /// Reads every page and compares it with its checksum. Takes time in proportion to the file.
@@ -180,7 +209,13 @@ impl Database {
     }
 
     /// Applies changes durably: all of them together with the sequence number, or none.
+    ///
+    /// # Errors
+    /// `Full` also where this is a view: what is written to it would be lost.
     pub fn write(&self, changes: &Changes, sequence: u64) -> Result<()> {
+        if let Some(why) = &self.view {
+            return Err(StorageError::Full(why.clone()));
+        }
         // While somebody reads, redb makes no commit of its own behind this one, of which the first page of the
         // file would know nothing.
         let _read = self.redb.begin_read().map_err(redb_error)?;
@@ -287,12 +322,17 @@ struct Disk {
     faults: Option<Arc<DiskFaults>>,
 }
 
+/// Whether a handle of this number may still use the file.
+fn check_current(current: &AtomicU64, number: u64) -> io::Result<()> {
+    match current.load(Ordering::Acquire) == number {
+        true => Ok(()),
+        false => Err(io::Error::other("the database has been opened again")),
+    }
+}
+
 impl Disk {
     fn check_current(&self) -> io::Result<()> {
-        match self.current.load(Ordering::Acquire) == self.number {
-            true => Ok(()),
-            false => Err(io::Error::other("the database has been opened again")),
-        }
+        check_current(&self.current, self.number)
     }
 
     fn before_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -167,7 +167,7 @@ struct Writer {
     durable: u64,
     /// How many changed records make a checkpoint due.
     records_max: usize,
-    /// The database could not be opened again for want of space; the next writer tries again.
+    /// The database could not be opened for want of space, but for reading; the next writer tries again.
     database_lost: bool,
 }
 
@@ -264,7 +264,7 @@ impl FileMeta {
             // Nothing is written: whatever is still there is worth more than order.
             Some(_) => (database, Layers { newer: changes.into(), older: None }),
         };
-        let durable = database.sequence()?;
+        let (durable, database_lost) = (database.sequence()?, database.view().is_some());
         folder.settle(synced)?;
         if synced && unsynced.earlier()? != Earlier::Nothing {
             // The bodies are durable since their store was opened. A commit that was synced on top of
@@ -284,7 +284,7 @@ impl FileMeta {
                 older_sequence: 0,
                 durable,
                 records_max: RECENT_RECORDS_MAX,
-                database_lost: false,
+                database_lost,
             }),
             reserve,
             stopped: OnceLock::new(),
@@ -315,29 +315,32 @@ impl FileMeta {
 /// Brings the database up to the journal's end. The journal then starts again, so that nothing of an
 /// earlier run ever precedes an entry of this one.
 ///
-/// On a full disk, where the database cannot grow, the changes stay in the journal and come back in memory:
-/// a server must start there too, or nobody could delete anything.
+/// On a full disk, where the database cannot grow or not even be opened, the changes stay in the journal and come
+/// back in memory: a server must start there too, or nobody could delete anything.
 fn recover(
     database: Database,
     changes: Changes,
     database_file: &DatabaseFile,
     journals: &mut Journals,
 ) -> Result<(Database, Layers)> {
-    if !changes.is_empty() {
-        match database.write(&changes, journals.sequence()) {
-            Ok(()) => {}
-            Err(StorageError::Full(_)) => {
-                // After a failed write redb refuses everything.
-                drop(database);
-                journals.resume()?;
-                let recent = Layers { newer: changes.into(), older: None };
-                return Ok((database_file.open()?, recent));
-            }
-            Err(error) => return Err(error),
+    let taken_in = match database.view() {
+        Some(why) => Err(StorageError::Full(why.to_owned())),
+        None if changes.is_empty() => Ok(()),
+        None => database.write(&changes, journals.sequence()),
+    };
+    match taken_in {
+        Ok(()) => {
+            journals.restart()?;
+            Ok((database, Layers::default()))
         }
+        Err(StorageError::Full(_)) => {
+            // After a failed write redb refuses everything.
+            drop(database);
+            journals.resume()?;
+            Ok((database_file.open()?, Layers { newer: changes.into(), older: None }))
+        }
+        Err(error) => Err(error),
     }
-    journals.restart()?;
-    Ok((database, Layers::default()))
 }
 
 /// Whether a database can be opened as far as is known. A large one is left to the scrub, because a start takes
@@ -866,16 +869,18 @@ impl Store {
         is_replaced()
     }
 
-    /// Opens the database again if it has been lost.
+    /// Opens the database again if it has been lost. Where there is no room for that, reads go on in a view of it.
     fn find_database(&self, writer: &mut Writer) -> std::result::Result<(), Failure> {
-        if writer.database_lost {
-            let database = self.database_file.open().map_err(Failure::Database)?;
-            let snapshot = Arc::new(database.snapshot().map_err(Failure::Database)?);
-            let mut state = self.state_to_change();
-            (state.snapshot, state.database) = (snapshot, Arc::new(database));
-            writer.database_lost = false;
+        if !writer.database_lost {
+            return Ok(());
         }
-        Ok(())
+        let database = self.database_file.open().map_err(Failure::Database)?;
+        let snapshot = Arc::new(database.snapshot().map_err(Failure::Database)?);
+        let full = database.view().map(|why| StorageError::Full(why.to_owned()));
+        writer.database_lost = full.is_some();
+        let mut state = self.state_to_change();
+        (state.snapshot, state.database) = (snapshot, Arc::new(database));
+        full.map_or(Ok(()), |full| Err(Failure::Database(full)))
     }
 }
 

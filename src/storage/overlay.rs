@@ -70,7 +70,12 @@ impl Overlay {
     pub fn of_checkpoint(file: File, first_page: &[u8], pace: Pace) -> io::Result<Overlay> {
         let overlay = Overlay::new(file)?;
         overlay.write(0, first_page)?;
-        Ok(Overlay { pace: Some(pace), ..overlay })
+        Ok(overlay.told_to(pace))
+    }
+
+    /// The same, with somebody who is told of every read.
+    pub fn told_to(self, pace: Pace) -> Overlay {
+        Overlay { pace: Some(pace), ..self }
     }
 
     /// Reads from below; what lies behind the file's end is zero.

@@ -17,8 +17,8 @@ use s3pail::storage::s3_upstream::{self, S3Blobs};
 use s3pail::storage::sproxyd::{self, SproxydBlobs};
 use s3pail::storage::sweep::{DeleteQueue, Swept, sweep_orphans};
 use s3pail::storage::{
-    Batch, BlobHint, BlobId, BlobStore, Health, KEY_BYTES_MAX, MetaStore, Outcome, Result as StorageResult,
-    StorageError, SyncMode, Visit, WriteError, WrittenBlob,
+    Batch, BlobHint, BlobId, BlobStore, Health, KEY_BYTES_MAX, MetaStore, Outcome, Pace,
+    Result as StorageResult, StorageError, SyncMode, Visit, WriteError, WrittenBlob,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -1231,6 +1231,55 @@ fn a_full_disk_refuses_writes_until_there_is_room_and_reads_go_on() {
     meta.sync().unwrap();
     drop(meta);
     assert_eq!(scan(&temporary.meta(SyncMode::Strict), b""..b"\xff").len(), 51);
+}
+
+/// CR-07: a file system that writes nothing in place (btrfs, ZFS) may have no room for opening the database. The
+/// start shows everything nevertheless, and writes resume without another one.
+#[test]
+fn a_store_opens_where_there_is_no_room_for_opening_its_database() {
+    let temporary = Temporary::new();
+    let meta = temporary.meta(SyncMode::Strict);
+    put(&meta, b"a", &body(10_000));
+    meta.sync().unwrap();
+    put(&meta, b"b", b"2");
+    let killed = temporary.copy();
+    let (faults, full) = (Arc::new(DiskFaults::default()), Arc::new(AtomicBool::new(true)));
+    let is_full = full.clone();
+    faults.watch(move |step| match step {
+        DiskStep::SyncFile(_) | DiskStep::SyncFolder(_) | DiskStep::Remove(_) => Ok(()),
+        _ if is_full.load(Ordering::SeqCst) => Err(io::ErrorKind::QuotaExceeded.into()),
+        _ => Ok(()),
+    });
+    let options =
+        || FileMetaOptions { faults: Some(faults.clone()), ..FileMetaOptions::new(SyncMode::Strict) };
+    let path = killed.0.join("meta");
+    drop(FileMeta::open(&path, options()).unwrap());
+    let meta = FileMeta::open(&path, options()).unwrap();
+    let mut expected = vec![(b"a".to_vec(), body(10_000)), (b"b".to_vec(), b"2".to_vec())];
+    for _ in 0..2 {
+        assert_eq!(scan(&meta, b""..b"\xff"), expected);
+        assert_eq!(meta.get(b"c").unwrap(), None);
+        let mut batch = Batch::new();
+        batch.put("c", "3");
+        assert!(matches!(meta.commit(batch), Err(StorageError::Full(_))));
+        assert!(matches!(meta.sync(), Err(StorageError::Full(_))));
+        assert_eq!(meta.health().code, 200);
+    }
+    full.store(false, Ordering::SeqCst);
+    put(&meta, b"c", b"3");
+    expected.push((b"c".to_vec(), b"3".to_vec()));
+    assert_eq!(scan(&meta, b""..b"\xff"), expected);
+    // A checkpoint that finds no room leaves the store in the same state; nothing takes that for its end.
+    full.store(true, Ordering::SeqCst);
+    assert!(matches!(meta.sync(), Err(StorageError::Full(_))));
+    assert!(matches!(meta.check_index(Pace::new(|_| Ok(()))), Err(StorageError::Full(_))));
+    assert_eq!(scan(&meta, b""..b"\xff"), expected);
+    full.store(false, Ordering::SeqCst);
+    put(&meta, b"d", b"4");
+    expected.push((b"d".to_vec(), b"4".to_vec()));
+    assert_eq!(scan(&meta, b""..b"\xff"), expected);
+    drop(meta);
+    assert_eq!(scan(&killed.meta(SyncMode::Strict), b""..b"\xff"), expected);
 }
 
 #[test]
