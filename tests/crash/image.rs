@@ -1,7 +1,7 @@
 //! A file system of its own in a file, which can lose everything that was not synced, as in a power cut.
 //!
 //! ext4 and XFS share a call for that (`EXT4_IOC_SHUTDOWN`, `XFS_IOC_GOINGDOWN`), which `xfs_io` of xfsprogs
-//! makes on both.
+//! makes on both. One of XFS or btrfs can have a folder with a quota.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ const BUSY_MAX: Duration = Duration::from_secs(10);
 pub struct Image {
     file: PathBuf,
     mount_point: PathBuf,
+    /// For `mount -o`.
+    options: &'static str,
 }
 
 fn run(program: &str, args: &[&Path]) -> Result<(), String> {
@@ -35,7 +37,7 @@ impl Image {
     pub fn make(kind: &str) -> Result<Image, String> {
         run("xfs_io", &[Path::new("-V")])?;
         let force = if kind == "ext4" { "-F" } else { "-f" };
-        Image::with(kind, kind, &[force])
+        Image::with(kind, kind, &[force], "loop")
     }
 
     /// Makes and mounts one of ext4 that has room for a few hundred files, however small.
@@ -43,19 +45,46 @@ impl Image {
     /// # Errors
     /// As [`Image::make`].
     pub fn of_few_files() -> Result<Image, String> {
-        Image::with("few-files", "ext4", &["-F", "-N", "64"])
+        Image::with("few-files", "ext4", &["-F", "-N", "64"], "loop")
     }
 
-    fn with(name: &str, kind: &str, options: &[&str]) -> Result<Image, String> {
+    /// Makes and mounts one of a kind (`xfs`, `btrfs`) with an empty folder that may hold so many MiB, far fewer
+    /// than the file system has.
+    ///
+    /// # Errors
+    /// As [`Image::make`], or what the kernel cannot.
+    pub fn with_quota(kind: &str, mib: u32) -> Result<(Image, PathBuf), String> {
+        let options = if kind == "xfs" { "loop,prjquota" } else { "loop" };
+        let image = Image::with(&format!("quota-{kind}"), kind, &["-f"], options)?;
+        let folder = image.folder().join("limited");
+        let (limit, at) = (format!("{mib}M"), image.folder());
+        let btrfs = |args: &[&str], path: &Path| {
+            run("btrfs", &args.iter().map(Path::new).chain([path]).collect::<Vec<_>>())
+        };
+        if kind == "xfs" {
+            fs::create_dir(&folder).map_err(|error| error.to_string())?;
+            let project = format!("project -s -p {} 7", folder.display());
+            let limit = format!("limit -p bhard={} 7", limit.to_lowercase());
+            let args = ["-x", "-c", &project, "-c", &limit].map(Path::new);
+            run("xfs_quota", &[&args[..], &[at]].concat())?;
+        } else {
+            btrfs(&["quota", "enable"], at)?;
+            btrfs(&["subvolume", "create"], &folder)?;
+            btrfs(&["qgroup", "limit", &limit], &folder)?;
+        }
+        Ok((image, folder))
+    }
+
+    fn with(name: &str, kind: &str, made_with: &[&str], options: &'static str) -> Result<Image, String> {
         let name = format!("image-{name}-{}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let (file, mount_point) = (folder.join("image"), folder.join("mounted"));
         fs::create_dir_all(&mount_point).map_err(|error| error.to_string())?;
-        let image = Image { file, mount_point };
+        let image = Image { file, mount_point, options };
         let made = File::create(&image.file).and_then(|file| file.set_len(IMAGE_BYTES));
         made.map_err(|error| error.to_string())?;
         let mut args = vec![Path::new("-q")];
-        args.extend(options.iter().map(Path::new));
+        args.extend(made_with.iter().map(Path::new));
         args.push(&image.file);
         run(&format!("mkfs.{kind}"), &args)?;
         image.mount()?;
@@ -68,7 +97,7 @@ impl Image {
     }
 
     fn mount(&self) -> Result<(), String> {
-        run("mount", &[Path::new("-o"), Path::new("loop"), &self.file, &self.mount_point])
+        run("mount", &[Path::new("-o"), Path::new(self.options), &self.file, &self.mount_point])
     }
 
     /// Loses everything that was not synced; with `log`, what the file system's own log has is kept.

@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod image;
+mod quota;
 mod wire;
 mod writer;
 
@@ -74,14 +75,24 @@ fn command(folder: &Path, verb: Option<&str>, sync: &str) -> Command {
     command
 }
 
-fn spawn(folder: &Path, sync: &str) -> Child {
+/// A server that says where it listens, and whose log is in the folder.
+fn serving(folder: &Path, sync: &str) -> Command {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-    command(folder, None, sync).stdout(Stdio::piped()).stderr(log).spawn().unwrap()
+    let mut command = command(folder, None, sync);
+    command.stdout(Stdio::piped()).stderr(log);
+    command
+}
+
+fn spawn(folder: &Path, sync: &str) -> Child {
+    serving(folder, sync).spawn().unwrap()
 }
 
 impl Server {
     fn start(folder: &Path, sync: &str) -> Server {
-        let mut child = spawn(folder, sync);
+        Server::of(spawn(folder, sync))
+    }
+
+    fn of(mut child: Child) -> Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
