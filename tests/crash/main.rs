@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod image;
+mod interposed;
 mod quota;
 mod wire;
 mod writer;
