@@ -484,6 +484,55 @@ fn a_sync_that_hangs_holds_up_no_reader() {
     assert_eq!(server.get("/abc/small").expect(200).body, b"new");
 }
 
+/// DL-04: of a completion and an abort the one whose commit has begun wins, however long its sync takes, and what is
+/// read meanwhile and afterwards agrees.
+#[test]
+fn an_abort_and_a_completion_do_not_both_happen_while_one_of_them_hangs() {
+    let (server, faults) = server(SyncMode::Strict);
+    for completes_first in [true, false] {
+        let key = format!("{completes_first}");
+        let id = upload(&server, &key);
+        let target = format!("/abc/{key}?uploadId={id}");
+        let etag = server.get(&target).expect(200).element("ETag").unwrap();
+        let part = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+        let list = format!("<CompleteMultipartUpload>{part}</CompleteMultipartUpload>");
+        let client = || Client::new(server.address(), Some(("accessKey1", "verySecretKey1")));
+        let send = |completes: bool| match completes {
+            true => client().post(&target, list.as_bytes()).status,
+            false => client().delete(&target).status,
+        };
+        let agree = |there: bool| {
+            let status = server.get(&format!("/abc/{key}")).status;
+            let listed = server.get("/abc").expect(200).elements("Key").contains(&key);
+            assert_eq!((status == 200, listed), (there, there), "{key}: {status}");
+        };
+        let (entered, entries) = crossbeam_channel::bounded(100);
+        let (release, released) = crossbeam_channel::bounded::<()>(0);
+        faults.watch(move |step| {
+            if matches!(step, DiskStep::SyncFile(_)) {
+                let _ = entered.send(());
+                // Until the other end is dropped.
+                let _ = released.recv();
+            }
+            Ok(())
+        });
+        let statuses = std::thread::scope(|scope| {
+            let first = scope.spawn(|| send(completes_first));
+            entries.recv().unwrap();
+            let second = scope.spawn(|| send(!completes_first));
+            let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| agree(false)));
+            drop(release);
+            let statuses = (first.join().unwrap(), second.join().unwrap());
+            read.unwrap();
+            statuses
+        });
+        assert_eq!(statuses, (if completes_first { 200 } else { 204 }, 404));
+        agree(completes_first);
+        assert!(server.get("/abc?uploads").expect(200).elements("UploadId").is_empty());
+    }
+    assert_eq!(server.get("/abc/true").expect(200).body, [3; 50_000]);
+}
+
 /// PT-08: when everything has been deleted, nothing of it is left: no record, no file, no byte of memory.
 #[test]
 fn nothing_is_left_of_what_was_deleted() {
