@@ -5,7 +5,7 @@
 //! history that fails is made shorter, operation by operation, while it still fails, and then printed.
 
 use super::harness::{Folder, Reply, TestServer, file_config};
-use s3pail::codec::digest::md5;
+use s3pail::codec::digest::{Checksum, ChecksumAlgorithm, ChecksumType, md5};
 use s3pail::codec::{base64, hex, uri};
 use s3pail::config::Config;
 use std::collections::BTreeMap;
@@ -18,6 +18,15 @@ const OPERATIONS: usize = 80;
 const KEYS: [&str; 12] = ["a", "a/", "a//", "a/b", "a/b/c", "a-", "a.", "a0", "..", "b b", "é/x", "a%2Fb"];
 const PREFIXES: [&str; 6] = ["", "a", "a/", "a/b", "é", "zz"];
 const DELIMITERS: [&str; 4] = ["", "/", "b", "//"];
+/// What an upload may choose; without a choice it has the full-object CRC-64/NVME.
+const CHECKSUMS: [Option<(ChecksumAlgorithm, ChecksumType)>; 6] = [
+    None,
+    Some((ChecksumAlgorithm::Crc32, ChecksumType::Composite)),
+    Some((ChecksumAlgorithm::Crc32c, ChecksumType::FullObject)),
+    Some((ChecksumAlgorithm::Sha1, ChecksumType::Composite)),
+    Some((ChecksumAlgorithm::Sha256, ChecksumType::Composite)),
+    Some((ChecksumAlgorithm::Crc64Nvme, ChecksumType::FullObject)),
+];
 const SIZES: [usize; 7] = [0, 1, 700, 16_384, 16_385, 70_000, 262_145];
 
 /// What is done. Numbers choose among what there is at that moment, so that a history stays one when any
@@ -34,7 +43,7 @@ enum Operation {
     Copy(usize, usize, bool),
     Tag(usize),
     Versioning(bool),
-    Create(usize),
+    Create(usize, usize),
     Part(usize, u16, usize),
     Complete(usize, usize),
     Abort(usize),
@@ -81,7 +90,7 @@ impl Random {
             19 | 20 => Operation::Copy(key, other, self.below(2) == 0),
             21 => Operation::Tag(key),
             22 => Operation::Versioning(self.below(3) > 0),
-            23 => Operation::Create(key),
+            23 => Operation::Create(key, self.below(CHECKSUMS.len())),
             24..=26 => Operation::Part(number, 1 + self.below(4) as u16, self.below(SIZES.len())),
             27 | 28 => Operation::Complete(number, self.below(16)),
             29 => Operation::Abort(number),
@@ -116,8 +125,42 @@ struct Version {
     /// The body, or `None` for a delete marker.
     body: Option<Vec<u8>>,
     etag: String,
+    checksum: Sum,
     meta: String,
     tag: Option<String>,
+}
+
+/// A checksum as the model computes it.
+#[derive(Clone, Debug)]
+struct Sum {
+    algorithm: ChecksumAlgorithm,
+    value: String,
+    kind: ChecksumType,
+}
+
+impl Sum {
+    /// That of all bytes together.
+    fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Sum {
+        let value = Checksum::of(algorithm, bytes).to_base64();
+        Sum { algorithm, value, kind: ChecksumType::FullObject }
+    }
+
+    /// That of the checksums of the parts, or of all their bytes.
+    fn of_parts(choice: Option<(ChecksumAlgorithm, ChecksumType)>, parts: &[(u16, &Vec<u8>)]) -> Sum {
+        let bytes: Vec<&[u8]> = parts.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+        match choice {
+            Some((algorithm, ChecksumType::Composite)) => {
+                let sums: Vec<u8> =
+                    bytes.iter().flat_map(|bytes| Checksum::of(algorithm, bytes).bytes).collect();
+                let value = format!("{}-{}", Checksum::of(algorithm, &sums).to_base64(), parts.len());
+                Sum { algorithm, value, kind: ChecksumType::Composite }
+            }
+            chosen => {
+                let algorithm = chosen.map_or(ChecksumAlgorithm::DEFAULT, |(algorithm, _)| algorithm);
+                Sum::of(algorithm, &bytes.concat())
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -125,6 +168,7 @@ struct Upload {
     key: &'static str,
     id: String,
     meta: String,
+    checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
     parts: BTreeMap<u16, Vec<u8>>,
 }
 
@@ -163,6 +207,7 @@ impl Model {
                 id: String::new(),
                 body: None,
                 etag: String::new(),
+                checksum: Sum::of(ChecksumAlgorithm::DEFAULT, b""),
                 meta: String::new(),
                 tag: None,
             };
@@ -235,7 +280,7 @@ impl Comparison {
             Operation::Copy(from, to, replace) => self.copy(KEYS[from], KEYS[to], replace),
             Operation::Tag(key) => self.tag(KEYS[key]),
             Operation::Versioning(enabled) => self.set_versioning(enabled),
-            Operation::Create(key) => self.create(KEYS[key]),
+            Operation::Create(key, checksum) => self.create(KEYS[key], CHECKSUMS[checksum]),
             Operation::Part(nth, number, size) => self.part(nth, number, SIZES[size]),
             Operation::Complete(nth, mask) => self.complete(nth, mask),
             Operation::Abort(nth) => self.abort(nth),
@@ -279,9 +324,15 @@ impl Comparison {
         if expected == 200 {
             let etag = quoted_md5(&bytes);
             assert_eq!(reply.header("etag"), Some(etag.as_str()));
-            let version = Version { id: String::new(), body: Some(bytes), etag, meta, tag: None };
+            let checksum = Sum::of(ChecksumAlgorithm::DEFAULT, &bytes);
+            let version = Version { id: String::new(), body: Some(bytes), etag, checksum, meta, tag: None };
             self.model.add(key, version, &reply);
         }
+    }
+
+    /// An object with its checksum.
+    fn fetch(&self, target: &str) -> Reply {
+        self.server().send("GET", target, &[("x-amz-checksum-mode", "ENABLED")], b"")
     }
 
     fn get(&self, key: &str) {
@@ -291,7 +342,7 @@ impl Comparison {
                 self.server().head(&path(key)).expect(404);
             }
             Some(version) => {
-                same(&self.server().get(&path(key)), version);
+                same(&self.fetch(&path(key)), version);
                 let head = self.server().head(&path(key)).expect(200);
                 let length = version.body.as_ref().map_or(0, Vec::len).to_string();
                 assert_eq!(head.header("content-length"), Some(length.as_str()));
@@ -300,6 +351,7 @@ impl Comparison {
         }
     }
 
+    /// PT-06: a range is that slice, and adjacent ranges make the whole.
     fn get_range(&self, key: &str, start: usize, length: usize) {
         let Some(version) = self.model.current(key) else { return self.get(key) };
         let bytes = version.body.as_deref().unwrap_or_default();
@@ -330,7 +382,7 @@ impl Comparison {
 
     fn get_version(&self, key: &str, nth: usize) {
         let Some(version) = self.nth_version(key, nth) else { return };
-        let reply = self.server().get(&format!("{}?versionId={}", path(key), version.id));
+        let reply = self.fetch(&format!("{}?versionId={}", path(key), version.id));
         match version.body {
             Some(_) => same(&reply, version),
             None => drop(reply.expect_error(405, "MethodNotAllowed")),
@@ -378,9 +430,10 @@ impl Comparison {
         if from == to && !replace {
             return drop(reply.expect_error(400, "InvalidRequest"));
         }
-        let etag = quoted_md5(source.body.as_deref().unwrap_or_default());
+        let bytes = source.body.as_deref().unwrap_or_default();
+        let (etag, checksum) = (quoted_md5(bytes), Sum::of(source.checksum.algorithm, bytes));
         let meta = if replace { meta } else { source.meta.clone() };
-        self.model.add(to, Version { etag, meta, ..source }, &reply.expect(200));
+        self.model.add(to, Version { etag, checksum, meta, ..source }, &reply.expect(200));
     }
 
     fn tag(&mut self, key: &'static str) {
@@ -405,12 +458,17 @@ impl Comparison {
         self.model.versioning = Some(enabled);
     }
 
-    fn create(&mut self, key: &'static str) {
+    fn create(&mut self, key: &'static str, checksum: Option<(ChecksumAlgorithm, ChecksumType)>) {
         let meta = self.fresh(0).1;
         let target = format!("{}?uploads", path(key));
-        let reply = self.server().send("POST", &target, &[("x-amz-meta-write", &meta)], b"").expect(200);
+        let mut fields = vec![("x-amz-meta-write", meta.as_str())];
+        if let Some((algorithm, kind)) = checksum {
+            fields.push(("x-amz-checksum-algorithm", algorithm.name()));
+            fields.push(("x-amz-checksum-type", kind.as_str()));
+        }
+        let reply = self.server().send("POST", &target, &fields, b"").expect(200);
         let id = reply.element("UploadId").expect("an id");
-        self.model.uploads.push(Upload { key, id, meta, parts: BTreeMap::new() });
+        self.model.uploads.push(Upload { key, id, meta, checksum, parts: BTreeMap::new() });
     }
 
     fn part(&mut self, nth: usize, number: u16, size: usize) {
@@ -419,9 +477,11 @@ impl Comparison {
         }
         let (bytes, _) = self.fresh(size);
         let at = nth % self.model.uploads.len();
-        let Upload { key, id, .. } = &self.model.uploads[at];
+        let Upload { key, id, checksum, .. } = &self.model.uploads[at];
         let target = format!("{}?partNumber={number}&uploadId={id}", path(key));
-        let reply = self.server().put(&target, &bytes).expect(200);
+        let sum = checksum.map(|(algorithm, _)| (algorithm.header(), Sum::of(algorithm, &bytes).value));
+        let fields: Vec<_> = sum.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let reply = self.server().send("PUT", &target, &fields, &bytes).expect(200);
         assert_eq!(reply.header("etag"), Some(quoted_md5(&bytes).as_str()));
         let listed = self.server().get(&format!("{}?uploadId={id}", path(key))).expect(200);
         let upload = &mut self.model.uploads[at];
@@ -430,12 +490,13 @@ impl Comparison {
         assert_eq!(listed.elements("PartNumber"), numbers);
     }
 
+    /// PT-05: the parts that are named, in their order, with the ETag and the checksum that follow from them.
     fn complete(&mut self, nth: usize, mask: usize) {
         if self.model.uploads.is_empty() {
             return;
         }
         let at = nth % self.model.uploads.len();
-        let Upload { key, id, parts, meta } = &self.model.uploads[at];
+        let Upload { key, id, parts, meta, checksum } = &self.model.uploads[at];
         let (key, meta) = (*key, meta.clone());
         let chosen: Vec<(u16, &Vec<u8>)> =
             parts.iter().filter(|(number, _)| mask & 1 << (*number - 1) != 0).map(|(n, b)| (*n, b)).collect();
@@ -443,7 +504,11 @@ impl Comparison {
             .iter()
             .map(|(number, bytes)| {
                 let etag = hex(&md5(bytes));
-                format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+                let sum = checksum.map_or(String::new(), |(algorithm, _)| {
+                    let (name, value) = (algorithm.element(), Sum::of(algorithm, bytes).value);
+                    format!("<{name}>{value}</{name}>")
+                });
+                format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>{sum}</Part>")
             })
             .collect();
         let list = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
@@ -454,10 +519,13 @@ impl Comparison {
         let digests: Vec<u8> = chosen.iter().flat_map(|(_, bytes)| md5(bytes)).collect();
         let etag = format!("\"{}-{}\"", hex(&md5(&digests)), chosen.len());
         let bytes = chosen.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-        let version = Version { id: String::new(), body: Some(bytes), etag, meta, tag: None };
+        let checksum = Sum::of_parts(*checksum, &chosen);
+        let version = Version { id: String::new(), body: Some(bytes), etag, checksum, meta, tag: None };
         // Once more is answered alike and changes nothing.
         let again = self.server().post(&format!("{}?uploadId={id}", path(key)), list.as_bytes()).expect(200);
         assert_eq!(again.element("ETag"), reply.element("ETag"));
+        let element = version.checksum.algorithm.element();
+        assert_eq!(reply.element(element).as_ref(), Some(&version.checksum.value));
         self.model.add(key, version, &reply.expect(200));
         self.model.uploads.remove(at);
     }
@@ -605,6 +673,9 @@ fn same(reply: &Reply, version: &Version) {
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert!(Some(&reply.body) == version.body.as_ref(), "another body than that of {}", version.meta);
     assert_eq!(reply.header("etag"), Some(version.etag.as_str()));
+    let Sum { algorithm, value, kind } = &version.checksum;
+    assert_eq!(reply.header(algorithm.header()), Some(value.as_str()), "{algorithm:?} {kind:?}");
+    assert_eq!(reply.header("x-amz-checksum-type"), Some(kind.as_str()));
     assert_eq!(reply.header("x-amz-meta-write"), Some(version.meta.as_str()));
     assert_eq!(reply.header("x-amz-tagging-count").is_some(), version.tag.is_some());
 }
@@ -703,12 +774,12 @@ fn a_failing_history_is_made_as_short_as_it_can_be() {
     let mut random = Random(1);
     let mut operations: Vec<Operation> = (0..50).map(|_| random.operation()).collect();
     operations.insert(7, Operation::Abort(4711));
-    operations.insert(40, Operation::Create(4711));
+    operations.insert(40, Operation::Create(4711, 0));
     let fails = |tried: &[Operation]| {
         let abort = tried.iter().position(|it| matches!(it, Operation::Abort(4711)));
-        let create = tried.iter().position(|it| matches!(it, Operation::Create(4711)));
+        let create = tried.iter().position(|it| matches!(it, Operation::Create(4711, _)));
         abort.zip(create).is_some_and(|(abort, create)| abort < create)
     };
     let least = shrink(operations, fails);
-    assert!(matches!(least[..], [Operation::Abort(4711), Operation::Create(4711)]), "{least:?}");
+    assert!(matches!(least[..], [Operation::Abort(4711), Operation::Create(4711, 0)]), "{least:?}");
 }
