@@ -19,7 +19,7 @@ from servers import ROOT, Nginx, S3pail, add_peers, nginx_program, run_load, ser
 
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-PARTS = ("start", "load", "sizes", "sync", "big", "million", "hops")
+PARTS = ("start", "load", "sizes", "listing", "sync", "big", "million", "hops")
 
 
 def main():
@@ -36,6 +36,7 @@ def main():
         results["fixture"] = fixture(load, args) if "start" in args.only else []
         results["load"] = compare(load, args, scratch) if "load" in args.only else []
         results["sizes"] = scale.sizes(load, args, scratch, add_nginx) if "sizes" in args.only else []
+        results["listing"] = scale.listing(load, args, scratch, add_peers) if "listing" in args.only else []
         results["sync"] = scale.sync_modes(load, args, scratch) if "sync" in args.only else []
         if "big" in args.only:
             results["big"] = big(load, args, scratch)

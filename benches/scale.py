@@ -50,6 +50,36 @@ def sizes(load, args, scratch, add_nginx):
     return results
 
 
+def listing(load, args, scratch, add_peers):
+    """The first page of a bucket with two, from each server in turn."""
+    folder, servers = scratch / "listing", []
+    folder.mkdir()
+    found = {}
+    try:
+        add_peers(servers, folder)
+        servers += [S3pail(args.binary, backend, folder / backend, QUIET) for backend in ("file", "mem")]
+        run_load([load, "compare", "--size", 16, "--objects", 2 * PAGE, "--connections", args.connections, "--seconds", 0.1,
+                  "--rounds", 1, "--operations", "get", *targets(servers)])
+        for _ in range(args.rounds):
+            for server in servers:
+                line, = run_load([load, "list", "--bucket", "bench", "--objects", PAGE, "--connections",
+                                  args.connections, "--seconds", args.seconds, "--rounds", 1, *targets([server])])
+                found.setdefault(server.name, []).append(line)
+    finally:
+        stop(servers)
+    results = [{name: statistics.median(line[name] for line in lines) for name in
+                ("pages_per_s", "p50_ms", "p99_ms", "server_cpu_us")} | {"target": target}
+               for target, lines in found.items()]
+    garage = next((line["pages_per_s"] for line in results if line["target"] == "garage"), None)
+    print(f"pages of {PAGE} keys, {args.connections} connections, medians of {args.rounds} rounds of {args.seconds} s",
+          flush=True)
+    for line in results:
+        ratio = f", {line['pages_per_s'] / garage:.2f} of garage" if garage else ""
+        print(f"  {line['target']:<12} {line['pages_per_s']:>7.0f}/s{ratio}  p50 {line['p50_ms']:.2f} ms  "
+              f"p99 {line['p99_ms']:.2f} ms  CPU {line['server_cpu_us'] / 1000:.2f} ms", flush=True)
+    return results
+
+
 def sync_modes(load, args, scratch):
     """What durability costs when many clients share a sync."""
     servers = []

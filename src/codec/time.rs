@@ -88,10 +88,23 @@ fn days_in_month(year: u64, month: u64) -> u64 {
 /// `2026-11-22T19:30:00.000Z`, the form in S3's XML.
 pub fn iso8601(millis: Millis) -> String {
     let at = Civil::from_millis(millis);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        at.year, at.month, at.day, at.hour, at.minute, at.second, at.milli
-    )
+    let mut text = String::with_capacity(24);
+    let date = [(at.year, 4, '-'), (at.month, 2, '-'), (at.day, 2, 'T')];
+    let time = [(at.hour, 2, ':'), (at.minute, 2, ':'), (at.second, 2, '.'), (at.milli, 3, 'Z')];
+    for (number, digits, end) in date.into_iter().chain(time) {
+        push_digits(&mut text, number, digits);
+        text.push(end);
+    }
+    text
+}
+
+/// Appends the last `digits` digits of a number. A page of a listing has a thousand times, of which `format!` made
+/// an eighth of its cost.
+fn push_digits(text: &mut String, number: u64, digits: u32) {
+    for place in (0..digits).rev() {
+        let digit = number / 10_u64.pow(place) % 10;
+        text.push(char::from(b'0' + digit as u8));
+    }
 }
 
 /// As [`iso8601`], with the second rounded down: what S3 writes for the times of buckets, objects, uploads

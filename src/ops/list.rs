@@ -17,6 +17,9 @@ use crate::model::{ObjectKey, SortedId};
 /// The most entries on a page.
 pub const PAGE_MAX: usize = 1_000;
 
+/// About what an entry takes in an answer, beside an owner and the rest of a long key.
+const ENTRY_BYTES: usize = 320;
+
 /// The longest prefix, delimiter or marker that is looked at: no key is longer.
 const TEXT_BYTES_MAX: usize = 1_024;
 
@@ -267,6 +270,7 @@ fn write_objects(
     encoding: &Encoding,
     owner: bool,
 ) -> Result<()> {
+    xml.expect_bytes(page.entries.len() * ENTRY_BYTES);
     for entry in &page.entries {
         if let Entry::Item(key, head) = entry {
             xml.open("Contents");
