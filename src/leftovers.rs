@@ -94,8 +94,11 @@ impl Leftovers {
     pub fn start(meta: Arc<dyn MetaStore>, queues: Arc<Queues>, shared: bool) -> Result<Leftovers, String> {
         if !shared {
             return match feed(meta.as_ref(), &queues, Millis::MAX) {
-                // Nothing is removed by records that cannot be trusted. What they still have is served.
-                Ok(()) | Err(StorageError::Corrupt(_)) => Ok(Leftovers { stop: None, thread: None }),
+                // Nothing is removed by records that cannot be trusted or changed. What they still have is served.
+                Ok(())
+                | Err(StorageError::Corrupt(_) | StorageError::ReadOnly(_) | StorageError::Full(_)) => {
+                    Ok(Leftovers { stop: None, thread: None })
+                }
                 Err(error) => Err(format!("cannot read the to-delete list: {error}")),
             };
         }

@@ -368,19 +368,25 @@ impl Config {
 
     /// What an answered write survives, for the start line.
     fn durability(&self) -> String {
-        let kept = [(Role::Metadata, self.data), (Role::Data, self.metadata)];
-        let in_memory =
-            kept.iter().any(|(elsewhere, backend)| self.role != *elsewhere && *backend == Backend::Memory);
-        if in_memory { "lost at exit".to_owned() } else { format!("sync {}", self.sync_text()) }
+        if self.keeps_in_memory() { LOST_AT_EXIT.to_owned() } else { format!("sync {}", self.sync_text()) }
     }
 
     /// What an acknowledged write promises: usually, and in the locations that say something else.
     pub fn sync_text(&self) -> String {
+        if self.keeps_in_memory() {
+            return LOST_AT_EXIT.to_owned();
+        }
         let mut text = self.sync.as_str().to_owned();
         for (name, mode) in self.locations_sync().filter(|(_, mode)| *mode != self.sync) {
             text.push_str(&format!(", {} in {name}", mode.as_str()));
         }
         text
+    }
+
+    /// Whether records or bodies are in the memory of this process.
+    fn keeps_in_memory(&self) -> bool {
+        let kept = [(Role::Metadata, self.data), (Role::Data, self.metadata)];
+        kept.iter().any(|(elsewhere, backend)| self.role != *elsewhere && *backend == Backend::Memory)
     }
 
     /// The same for the stores.
@@ -398,6 +404,8 @@ impl Config {
         kept.filter_map(|(name, location)| Some((name.as_str(), location.sync?)))
     }
 }
+
+const LOST_AT_EXIT: &str = "lost at exit";
 
 const PUBLISHED_KEYS_WARNING: &str = " WARNING: built-in keys on a non-loopback address: anybody who can reach \
     it can read and delete everything; set SCALITY_ACCESS_KEY_ID and SCALITY_SECRET_ACCESS_KEY";

@@ -143,6 +143,7 @@ fn the_start_line_names_address_backend_and_durability_and_warns_of_published_ke
     let config = check(&["--backend=mem", "--listen=0.0.0.0:80", "--listen=[::1]:80"], &[]).unwrap();
     let line = config.start_line(&config.listen);
     assert!(line.contains("http://0.0.0.0:80, http://[::1]:80 (memory backend, lost at exit, "), "{line}");
+    assert_eq!(config.sync_text(), "lost at exit", "for the health answer");
     assert!(line.contains("WARNING: built-in keys on a non-loopback address"), "{line}");
     assert!(!line.contains('\n'));
     let keys = [("SCALITY_ACCESS_KEY_ID", "a"), ("SCALITY_SECRET_ACCESS_KEY", "b")];

@@ -49,6 +49,8 @@ pub struct DatabaseFile {
     pub faults: Option<Arc<DiskFaults>>,
     /// The number of the handle that may use the file.
     pub current: Arc<AtomicU64>,
+    /// How many handles could be opened to write.
+    pub opened: Arc<AtomicU64>,
 }
 
 /// An open database. After a failed write it refuses everything and has to be opened again.
@@ -71,7 +73,11 @@ impl DatabaseFile {
         }
     }
 
-    fn open_to_write(&self) -> Result<Database> {
+    /// Opens or creates the database. Handles that were opened before no longer work.
+    ///
+    /// # Errors
+    /// What the system says; views go on working then.
+    pub fn open_to_write(&self) -> Result<Database> {
         let mut options = private_file();
         let file = options.read(true).write(true).create(true).truncate(false).open(&self.path);
         let file = file.map_err(|error| named(&self.path, error))?;
@@ -88,14 +94,19 @@ impl DatabaseFile {
         let redb = builder.set_cache_size(self.cache_bytes).create_with_backend(disk).map_err(redb_error)?;
         let database = Database { redb, view: None };
         database.create_tables()?;
+        self.opened.fetch_add(1, Ordering::AcqRel);
         Ok(database)
     }
 
-    /// The database as the last checkpoint left it. It works until the file is opened once more.
-    fn open_view(&self, why: String) -> Result<Database> {
-        let number = self.current.load(Ordering::Acquire);
-        let current = Arc::clone(&self.current);
-        let pace = Pace::new(move |_| check_current(&current, number));
+    /// The database as the last checkpoint left it. It works until the file has been opened to write: an attempt
+    /// touches nothing of that checkpoint.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_view(&self, why: String) -> Result<Database> {
+        let number = self.opened.load(Ordering::Acquire);
+        let opened = Arc::clone(&self.opened);
+        let pace = Pace::new(move |_| check_current(&opened, number));
         let overlay = self.open_to_look().and_then(Overlay::new).map_err(|error| named(&self.path, error))?;
         let database = Database::over(overlay.told_to(pace), self.cache_bytes)?;
         Ok(Database { view: Some(why), ..database })

@@ -3,7 +3,7 @@
 //! ```text
 //! localData/blobs/lock, format        see `layout`
 //! localData/blobs/<2 digits>/<id>     a body; the folder is named by the id's first two digits
-//! localData/blobs/unsynced            see `unsynced`
+//! localData/blobs/unsynced, never     see `unsynced`
 //! localData/blobs/quarantine/<id>     a damaged body, kept for whoever wants to save what can be saved of it
 //!
 //! file    := block* trailer
@@ -25,7 +25,7 @@ use super::fault::{DiskFaults, DiskStep};
 use super::ids::{IdSource, is_id};
 use super::layout::{Folder, create_folder, named, private_file, sync_folder};
 use super::room;
-use super::unsynced::{Earlier, Unsynced};
+use super::unsynced::{Earlier, LIST, NEVER, Unsynced};
 use super::{
     BlobHint, BlobId, BlobStore, Health, RELAXED_WINDOW_MS, Result, StorageError, SyncMode, SyncModes, Usage,
     WriteError, WrittenBlob,
@@ -96,6 +96,8 @@ struct Waiting {
     files: Vec<(PathBuf, File)>,
     /// The same for the next run and, where nothing is ever synced, everything.
     list: Unsynced,
+    /// What is never synced among others that are.
+    never: Unsynced,
 }
 
 impl FileBlobs {
@@ -356,14 +358,15 @@ impl Drop for Unfinished {
 
 impl Store {
     fn new(folder: Folder, sync: SyncModes, faults: Option<Arc<DiskFaults>>) -> Arc<Store> {
-        let list = Unsynced::of(folder.path(), faults.clone());
+        let list = Unsynced::of(folder.path(), LIST, faults.clone());
+        let never = Unsynced::of(folder.path(), NEVER, faults.clone());
         let quarantined = AtomicU64::new(files_in(&folder.path().join(QUARANTINE)));
         Arc::new(Store {
             sync,
             folder,
             ids: IdSource::new(),
             buffers: BufferPool::new(BUFFER_BYTES),
-            waiting: Mutex::new(Waiting { files: Vec::new(), list }),
+            waiting: Mutex::new(Waiting { files: Vec::new(), list, never }),
             syncing: Mutex::default(),
             stopped: OnceLock::new(),
             corrupt_reads: Arc::default(),
@@ -500,9 +503,8 @@ impl Store {
     /// Makes a written file as durable as promised before the body is acknowledged.
     fn settle(&self, id: &BlobId, path: &Path, file: File, promise: SyncMode) -> Result<()> {
         match promise {
-            // Its record may become durable without it, now or in the next run: a location that is never synced
-            // among others that are.
-            SyncMode::None if self.sync.any_synced() => Ok(()),
+            // Its record may become durable without it in this run, but not when a later one promises more.
+            SyncMode::None if self.sync.any_synced() => lock(&self.waiting).never.add(id),
             SyncMode::None => lock(&self.waiting).list.add(id),
             SyncMode::Strict => {
                 self.sync_file(path, &file)?;
@@ -534,7 +536,7 @@ impl Store {
             let why = self.stopped.get_or_init(|| format!("a sync failed: {error}"));
             StorageError::ReadOnly(why.clone())
         })?;
-        let Waiting { files, list } = &mut *lock(&self.waiting);
+        let Waiting { files, list, .. } = &mut *lock(&self.waiting);
         // If it cannot be shortened, the next start syncs some files once more.
         let _ = list.keep(files.iter().filter_map(|(path, _)| path.file_name()?.to_str()));
         Ok(())
@@ -542,7 +544,13 @@ impl Store {
 
     /// Makes durable what earlier runs left unsynced: their records may be made durable next.
     fn settle_earlier(&self) -> Result<()> {
-        let list = Unsynced::of(self.folder.path(), self.faults.clone());
+        for name in [LIST, NEVER] {
+            self.settle_list(&Unsynced::of(self.folder.path(), name, self.faults.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn settle_list(&self, list: &Unsynced) -> Result<()> {
         match list.earlier()? {
             Earlier::Nothing => return Ok(()),
             Earlier::Listed(ids) => self.sync_bodies(&ids)?,

@@ -10,14 +10,11 @@
 //!
 //! A commit is evaluated, appended to the journal (and synced, where it promises that), and then added to the
 //! recent changes in memory, which makes it visible: whoever reads looks there first and then in the
-//! database. Threads that commit at the same time form groups: each puts its batch into a queue, and
-//! the one at its front commits all that is in it with one journal entry and one sync, hands out the
-//! answers, and makes the thread that is then at the front the next to do so. A lone commit costs no
-//! switch between threads, and nobody waits for more than two groups.
+//! database. Threads that commit at the same time form groups with one journal entry and one sync; see `group`.
 //!
 //! A checkpoint writes the recent changes into the database in one durable transaction and lets their
 //! journal start again. It happens when the journal is long or many records have changed, on
-//! [`MetaStore::sync`], when the store is closed and, in `relaxed`, every half second while there is
+//! [`MetaStore::sync`], when the store is closed and, after relaxed commits, every half second while there is
 //! something to do, always after the bodies have been synced. Commits go on beside it, into the other file
 //! of the journal, and wait for it only when the next one is due before it has ended.
 //!
@@ -37,23 +34,23 @@
 use super::checkpoint::{Checkpoints, Ended, Problem, Running, Work};
 use super::database::{CACHE_BYTES, Database, DatabaseFile, Snapshot};
 use super::fault::DiskFaults;
+use super::group::{Groups, Lead};
 use super::journal::{AppendError, Entry};
 use super::journals::{FIRST_FILE, Journals, SECOND_FILE};
 use super::layout::Folder;
 use super::recent::{Changes, Layers};
 use super::room::Reserve;
-use super::unsynced::{Earlier, Unsynced};
+use super::unsynced::{Earlier, LIST, Unsynced};
 use super::{
     Batch, BlobStore, Expect, Health, MetaStore, Outcome, Pace, RELAXED_WINDOW_MS, Result, StorageError,
     SyncMode, SyncModes, Usage, Visit, check_batch,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -89,7 +86,8 @@ pub struct FileMetaOptions {
     /// The bound of the page cache in bytes.
     pub cache_bytes: usize,
     /// The store whose bodies the records name; that it is open says that what earlier runs left unsynced in
-    /// it is durable. Where writes are relaxed it is synced before the records become durable, so that no record ever is durable before its body.
+    /// it is durable. Where writes are relaxed it is synced before the records become durable, so that no record
+    /// ever is durable before its body.
     pub blobs: Option<Arc<dyn BlobStore>>,
     /// Failures to simulate, for tests.
     pub faults: Option<Arc<DiskFaults>>,
@@ -122,8 +120,8 @@ struct Flusher {
 struct Store {
     /// What readers see. Locked for writing only to exchange its parts, never over I/O.
     state: RwLock<State>,
-    /// Batches that wait. Never held together with another lock.
-    queue: Mutex<Queue>,
+    /// Batches that wait.
+    groups: Groups<Batch, Result<Outcome>>,
     /// The right to write.
     writer: Mutex<Writer>,
     /// Room for commits on a full device.
@@ -171,65 +169,6 @@ struct Writer {
     database_lost: bool,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<(Batch, Arc<Ticket>)>,
-    /// Whether some thread commits or is about to. If not, nothing is waiting.
-    led: bool,
-}
-
-/// Where a waiting thread finds out how to go on.
-#[derive(Default)]
-struct Ticket {
-    turn: Mutex<Turn>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-enum Turn {
-    /// Another thread commits; its group may contain this thread's batch.
-    #[default]
-    Wait,
-    /// This thread is at the front of the queue and commits the next group.
-    Lead,
-    /// This thread's batch has been decided.
-    Answer(Result<Outcome>),
-}
-
-impl Ticket {
-    fn set(&self, turn: Turn) {
-        *lock(&self.turn) = turn;
-        self.changed.notify_one();
-    }
-
-    /// Waits for something to do or to return.
-    fn wait(&self) -> Turn {
-        let waiting = |turn: &mut Turn| matches!(turn, Turn::Wait);
-        let turn = self.changed.wait_while(lock(&self.turn), waiting);
-        std::mem::take(&mut turn.unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Ends a thread's lead, even by a panic: the others must not wait for ever.
-struct Lead<'s> {
-    store: &'s Store,
-    /// The group's threads that have no answer yet.
-    tickets: VecDeque<Arc<Ticket>>,
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        for ticket in self.tickets.drain(..) {
-            ticket.set(Turn::Answer(Err(self.store.stop(PANICKED))));
-        }
-        let mut queue = lock(&self.store.queue);
-        match queue.waiting.front() {
-            Some((_, next)) => next.set(Turn::Lead),
-            None => queue.led = false,
-        }
-    }
-}
-
 impl FileMeta {
     /// Opens or creates the store in `folder` and recovers what a crash left: the work is bounded by
     /// the journal's length, not by the number of records.
@@ -239,13 +178,19 @@ impl FileMeta {
         let synced = sync.any_synced();
         let mut journals = Journals::open(folder.path(), synced, faults.clone())?;
         let path = folder.path().join(DATABASE_FILE);
-        let current = Arc::new(AtomicU64::new(0));
         let reserve = Reserve::open(folder.path(), faults.clone());
-        let mut unsynced = Unsynced::of(folder.path(), faults.clone());
+        let mut unsynced = Unsynced::of(folder.path(), LIST, faults.clone());
         if !synced {
             unsynced.begin()?;
         }
-        let database_file = DatabaseFile { path, cache_bytes, synced, faults, current };
+        let database_file = DatabaseFile {
+            path,
+            cache_bytes,
+            synced,
+            faults,
+            current: Arc::default(),
+            opened: Arc::default(),
+        };
         let mut damaged = (!is_sound_at_start(&database_file)?).then_some(DAMAGED_DATABASE);
         let database = match damaged {
             None => database_file.open()?,
@@ -275,7 +220,7 @@ impl FileMeta {
         }
         let store = Arc::new(Store {
             state: RwLock::new(State::new(recent, database)?),
-            queue: Mutex::default(),
+            groups: Groups::new(),
             writer: Mutex::new(Writer {
                 journals,
                 entry: Entry::default(),
@@ -387,25 +332,12 @@ impl MetaStore for FileMeta {
 
     fn commit(&self, batch: Batch) -> Result<Outcome> {
         check_batch(&batch)?;
-        self.store.check_writable()?;
         let is_relaxed = self.store.sync.of(batch.sync) == SyncMode::Relaxed;
-        let ticket = Arc::new(Ticket::default());
-        if self.store.enqueue(batch, &ticket) {
-            ticket.set(Turn::Lead);
+        let answer = self.store.commit(batch);
+        if is_relaxed {
+            self.wake_flusher();
         }
-        loop {
-            match ticket.wait() {
-                Turn::Answer(answer) => {
-                    if is_relaxed {
-                        self.wake_flusher();
-                    }
-                    return answer;
-                }
-                Turn::Lead => self.store.lead(),
-                // Not what waiting ends with, and harmless.
-                Turn::Wait => {}
-            }
-        }
+        answer
     }
 
     fn check_room(&self) -> Result<()> {
@@ -414,14 +346,12 @@ impl MetaStore for FileMeta {
     }
 
     fn settle(&self) -> Result<()> {
-        // Everything is durable already, or nothing ever is.
-        if self.store.sync.all_strict() || !self.store.sync.any_synced() {
+        // Nothing ever is durable, or everything is already.
+        if !self.store.sync.any_synced() || !self.store.writer()?.journals.is_unsynced() {
             return Ok(());
         }
-        if !self.store.writer()?.journals.is_unsynced() {
-            return Ok(());
-        }
-        self.store.sync()
+        // A strict commit makes durable what is in front of it.
+        self.commit(Batch { sync: Some(SyncMode::Strict), ..Batch::new() }).map(drop)
     }
 
     fn health(&self) -> Health {
@@ -485,8 +415,12 @@ fn flush_when_woken(store: &Store, woken: &Receiver<()>, stopped: &Receiver<()>)
         if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return;
         }
-        // A failure has stopped the store, which every later commit and the health check report.
-        let _ = store.sync();
+        if let Err(StorageError::Full(_)) = store.sync() {
+            // The database cannot grow, but the journal has its place.
+            let vouch = Batch { sync: Some(SyncMode::Strict), ..Batch::new() };
+            let _ = store.commit(vouch);
+        }
+        // Any other failure has stopped the store, which every later commit and the health check report.
     }
 }
 
@@ -605,31 +539,28 @@ impl Store {
         StorageError::ReadOnly(self.stopped.get_or_init(|| why.to_string()).clone())
     }
 
-    /// Puts a batch into the queue. True if the caller has to lead.
-    fn enqueue(&self, batch: Batch, ticket: &Arc<Ticket>) -> bool {
-        let mut queue = lock(&self.queue);
-        queue.waiting.push_back((batch, Arc::clone(ticket)));
-        !std::mem::replace(&mut queue.led, true)
+    fn commit(&self, batch: Batch) -> Result<Outcome> {
+        self.check_writable()?;
+        if self.is_strict(&batch) {
+            // The bulk of the bodies that wait for the flusher, while nobody has to wait for this.
+            self.sync_bodies()?;
+        }
+        self.groups.submit(batch, &|lead| self.lead(lead), &|| Err(self.stop(PANICKED)))
     }
 
-    /// Commits the front of the queue, which the caller's batch is part of, as one group, and hands
-    /// out the answers.
-    fn lead(&self) {
-        let mut lead = Lead { store: self, tickets: VecDeque::new() };
-        let writer = self.writer.lock();
-        let (batches, tickets): (Vec<Batch>, VecDeque<_>) = self.next_group().into_iter().unzip();
-        lead.tickets = tickets;
-        let answers = match writer {
-            Ok(mut writer) => {
-                self.with_reserve(&mut writer, &mut |writer| self.commit_group(writer, &batches))
-            }
-            Err(_) => Err(self.stop(PANICKED)),
-        };
-        let answers =
-            answers.unwrap_or_else(|error| batches.iter().map(|_| Err(copy_error(&error))).collect());
-        for (ticket, answer) in lead.tickets.drain(..).zip(answers) {
-            ticket.set(Turn::Answer(answer));
-        }
+    /// Commits a group of batches with one journal entry and one sync.
+    fn lead(&self, lead: &mut Lead<'_, Batch, Result<Outcome>>) {
+        let writer = self.writer();
+        let mut bytes = 0;
+        let batches = lead.take(|group| {
+            bytes += group.last().map_or(0, written_bytes);
+            group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX
+        });
+        let answers = writer.and_then(|mut writer| {
+            self.with_reserve(&mut writer, &mut |writer| self.commit_group(writer, &batches))
+        });
+        let failed = |error| batches.iter().map(|_| Err(copy_error(&error))).collect();
+        lead.answer(answers.unwrap_or_else(failed));
     }
 
     /// Does what may need room on the device; once more, with the reserve's, if there is none. Who writes
@@ -645,24 +576,6 @@ impl Store {
             }
             other => other,
         }
-    }
-
-    fn next_group(&self) -> Vec<(Batch, Arc<Ticket>)> {
-        let mut queue = lock(&self.queue);
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        while group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX {
-            let Some((batch, ticket)) = queue.waiting.pop_front() else {
-                break;
-            };
-            bytes += batch
-                .writes
-                .iter()
-                .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
-                .sum::<usize>();
-            group.push((batch, ticket));
-        }
-        group
     }
 
     fn commit_group(
@@ -685,7 +598,8 @@ impl Store {
             outcomes.push(Ok(group.apply(batch, &mut writer.entry).map_err(Failure::Database)?));
         }
         let changes = group.into_changes();
-        if !writer.entry.is_empty() {
+        let vouches = batches.iter().any(|batch| self.is_strict(batch)) && writer.journals.is_unsynced();
+        if !writer.entry.is_empty() || vouches {
             // Journal first: what becomes visible below is durable already.
             self.append(writer, batches)?;
             Arc::make_mut(&mut self.state_to_change().recent.newer).extend(changes);
@@ -693,12 +607,15 @@ impl Store {
         Ok(outcomes)
     }
 
-    /// Appends a group's entry to the journal, synced if one of its batches is to be.
+    fn is_strict(&self, batch: &Batch) -> bool {
+        self.sync.of(batch.sync) == SyncMode::Strict
+    }
+
+    /// Appends a group's entry to the journal, synced if one of its batches is to be. Such an entry vouches for those
+    /// in front of it, even if it is empty.
     fn append(&self, writer: &mut Writer, batches: &[Batch]) -> std::result::Result<(), Failure> {
-        let is_strict = |batch: &Batch| self.sync.of(batch.sync) == SyncMode::Strict;
-        let synced = batches.iter().any(is_strict);
-        let behind_others = writer.journals.is_unsynced() || !batches.iter().all(is_strict);
-        if let Some(blobs) = self.lazy_blobs().filter(|_| synced && behind_others) {
+        let synced = batches.iter().any(|batch| self.is_strict(batch));
+        if let Some(blobs) = self.lazy_blobs().filter(|_| synced) {
             blobs.sync().map_err(Failure::Sync)?;
         }
         writer.journals.append(&mut writer.entry, synced).map_err(|error| match error {
@@ -722,6 +639,11 @@ impl Store {
         writer.older_sequence = sequence;
         self.write_older(writer);
         if turned { Ok(()) } else { self.await_checkpoint(writer) }
+    }
+
+    fn sync_bodies(&self) -> Result<()> {
+        let synced = self.lazy_blobs().map_or(Ok(()), |blobs| blobs.sync());
+        synced.map_err(|error| self.stop(&format!("syncing bodies failed: {error}")))
     }
 
     /// The store of bodies, if there may be some that it has left unsynced.
@@ -788,13 +710,9 @@ impl Store {
     }
 
     fn sync(&self) -> Result<()> {
-        if let Some(blobs) = self.lazy_blobs() {
-            // The bulk of the bodies is synced before a checkpoint is begun, which then finds only those
-            // that came in the meantime.
-            if let Err(error) = blobs.sync() {
-                return Err(self.stop(&format!("syncing bodies failed: {error}")));
-            }
-        }
+        // The bulk of the bodies is synced before a checkpoint is begun, which then finds only those that came in
+        // the meantime.
+        self.sync_bodies()?;
         let goal = self.writer()?.journals.sequence();
         loop {
             let over = {
@@ -848,12 +766,13 @@ impl Store {
     /// What a failure comes from. Where a checkpoint runs it is waited for: it must not write any more when the
     /// database is opened again, and if it has failed, that is why the database refused something.
     fn cause(&self, writer: &mut Writer, failure: Failure) -> Failure {
-        match (failure, writer.running.as_ref().map(Running::wait)) {
-            (Failure::Database(error), Some(ended)) => {
-                self.end_checkpoint(writer, ended).err().unwrap_or(Failure::Database(error))
-            }
-            // Its end is noted by whoever commits next.
-            (failure, _) => failure,
+        let Failure::Database(error) = failure else {
+            // The checkpoint goes on, and its end is noted by whoever commits next.
+            return failure;
+        };
+        match writer.running.as_ref().map(Running::wait) {
+            Some(ended) => self.end_checkpoint(writer, ended).err().unwrap_or(Failure::Database(error)),
+            None => Failure::Database(error),
         }
     }
 
@@ -874,7 +793,14 @@ impl Store {
         if !writer.database_lost {
             return Ok(());
         }
-        let database = self.database_file.open().map_err(Failure::Database)?;
+        let database = match self.database_file.open_to_write() {
+            // The view that there is goes on: who reads in it must not be disturbed by each try.
+            Err(StorageError::Full(why)) if self.database().view().is_none() => {
+                self.database_file.open_view(why)
+            }
+            opened => opened,
+        };
+        let database = database.map_err(Failure::Database)?;
         let snapshot = Arc::new(database.snapshot().map_err(Failure::Database)?);
         let full = database.view().map(|why| StorageError::Full(why.to_owned()));
         writer.database_lost = full.is_some();
@@ -892,6 +818,11 @@ fn records_within_target(before: usize, records: usize, took: Duration) -> usize
     }
     let share = CHECKPOINT_TARGET.as_secs_f64() / took.as_secs_f64().max(1e-6);
     ((records as f64 * share) as usize).clamp(RECENT_RECORDS_MIN, RECENT_RECORDS_MAX)
+}
+
+/// The bytes of the keys and values that a batch writes.
+fn written_bytes(batch: &Batch) -> usize {
+    batch.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// The batches of a group see those before them.
@@ -983,11 +914,6 @@ fn copy_error(error: &StorageError) -> StorageError {
         StorageError::InDoubt(text) => StorageError::InDoubt(text.clone()),
         StorageError::Io(error) => StorageError::Io(io::Error::new(error.kind(), error.to_string())),
     }
-}
-
-// What these locks guard is complete at every moment: a queue, an answer.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The journal of the record store: what has been committed since the database was last made durable.
 //!
-//! A group of commits is one entry, appended with one write and, in `strict`, one `fdatasync`. The
+//! A group of commits is one entry, appended with one write and, if one is strict, one `fdatasync`. The
 //! database itself is made durable only at checkpoints; after each the journal starts again at its
 //! first byte, in place, so that the file neither grows nor changes its metadata and the sync stays
 //! cheap. When the store is opened, the entries behind the last checkpoint are applied again. They
@@ -80,13 +80,16 @@ pub struct Journal {
     replayed_run: Option<u32>,
     /// Whether there are entries that have not been synced, as far as is known.
     unsynced: bool,
+    /// Where the entries end that an earlier run has left: an error of theirs may have been reported to it, so that
+    /// a sync does not tell whether they are on the disk unless they are written once more.
+    inherited: u64,
     faults: Option<Arc<DiskFaults>>,
 }
 
-/// Entries of another boot that have been read. They count when an entry of boot 0 follows.
+/// Entries of another boot that have been read, with their numbers. They count when an entry of boot 0 follows.
 #[derive(Default)]
 pub struct Doubtful {
-    entries: Vec<Vec<Write1>>,
+    entries: Vec<(u64, Vec<Write1>)>,
 }
 
 /// The numbers of a header.
@@ -195,6 +198,7 @@ impl Journal {
             run: u32::from_le_bytes(random()),
             replayed_run: None,
             unsynced: false,
+            inherited: 0,
             faults,
         })
     }
@@ -222,7 +226,12 @@ impl Journal {
             let next = match last {
                 // An older round may begin anywhere up to the checkpoint; a gap behind it means that
                 // the entries in between are gone.
-                None => head.sequence <= checkpoint + doubtful.entries.len() as u64 + 1,
+                None => {
+                    // This file may have been begun before the other one had entries of these numbers: then those
+                    // are what an earlier boot has left behind the end.
+                    doubtful.entries.retain(|(sequence, _)| *sequence < head.sequence);
+                    head.sequence <= checkpoint + doubtful.entries.len() as u64 + 1
+                }
                 Some((run, sequence)) => head.run == run && head.sequence == sequence + 1,
             };
             if !next {
@@ -232,15 +241,14 @@ impl Journal {
             at += (HEADER_BYTES + payload.len()) as u64;
             if head.sequence > checkpoint {
                 let corrupt = || StorageError::Corrupt(format!("an entry of {}", self.path.display()));
-                doubtful.entries.push(decode(&payload).ok_or_else(corrupt)?);
+                doubtful.entries.push((head.sequence, decode(&payload).ok_or_else(corrupt)?));
             }
             if of_another_boot(head.boot) {
                 continue;
             }
-            doubtful.entries.drain(..).try_for_each(&mut *apply)?;
+            doubtful.entries.drain(..).try_for_each(|(_, writes)| apply(writes))?;
             self.sequence = self.sequence.max(head.sequence);
             self.end = at;
-            self.unsynced |= head.boot != 0;
             self.replayed_run = Some(head.run);
         }
         Ok(())
@@ -342,10 +350,31 @@ impl Journal {
     /// What the system says; it is unknown what is durable then.
     pub fn settle(&mut self) -> io::Result<()> {
         if self.unsynced {
+            self.write_again()?;
             DiskFaults::before(&self.faults, DiskStep::SyncFile(&self.path))?;
             self.file.sync_data()?;
             self.unsynced = false;
         }
+        Ok(())
+    }
+
+    /// Writes what an earlier run has left once more, in its place.
+    fn write_again(&mut self) -> io::Result<()> {
+        let mut chunk = vec![0; LOOK_BYTES];
+        let mut at = 0;
+        while at < self.inherited {
+            let wanted = (self.inherited - at).min(LOOK_BYTES as u64) as usize;
+            self.file.seek(SeekFrom::Start(at))?;
+            let filled = fill(&mut self.file, &mut chunk[..wanted])?;
+            if filled == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let bytes = &chunk[..filled];
+            DiskFaults::before_in_place(&self.faults, DiskStep::Write(&self.path, at, bytes))?;
+            write_at(&self.file, bytes, at)?;
+            at += filled as u64;
+        }
+        self.inherited = 0;
         Ok(())
     }
 
@@ -396,6 +425,9 @@ impl Journal {
     /// them in. They are read again, with what follows, at the next start.
     pub fn resume(&mut self) {
         self.run = self.replayed_run.unwrap_or(self.run);
+        // The run that wrote them may have been killed before their sync, whatever they say.
+        self.unsynced = !self.is_empty();
+        self.inherited = self.end;
     }
 
     /// Starts again at the first byte, after the database has become durable with
@@ -403,6 +435,7 @@ impl Journal {
     pub fn restart(&mut self) {
         self.end = 0;
         self.unsynced = false;
+        self.inherited = 0;
     }
 
     /// Takes the run of the other journal, which has been resumed, for its own.

@@ -21,6 +21,7 @@ pub mod drafts;
 pub mod fault;
 pub mod file_blobs;
 pub mod file_meta;
+mod group;
 pub mod ids;
 pub mod inspect;
 pub mod journal;
@@ -40,6 +41,7 @@ pub mod s3_upstream;
 pub mod shared_folder;
 pub mod sproxyd;
 pub mod sweep;
+mod sync;
 pub mod unsynced;
 
 pub use overlay::Pace;

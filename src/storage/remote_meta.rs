@@ -11,7 +11,9 @@ use super::meta_wire::{
     PATH_PREFIX, PROTOCOL, Page, Protocol, REQUEST_UIDS, Refusal, SEQUENCE, Scan, Status, batch_bytes,
 };
 use super::remote::{Deadlines, agent};
-use super::{Batch, Health, MetaStore, Outcome, Result, StorageError, Visit, check_batch, seek_target};
+use super::{
+    Batch, Health, MetaStore, Outcome, Result, StorageError, SyncMode, Visit, check_batch, seek_target,
+};
 use crate::codec::{hex, random, sequence};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -378,6 +380,11 @@ impl MetaStore for RemoteMeta {
                 Health { code: 503, message: text }
             }
         }
+    }
+
+    fn settle(&self) -> Result<()> {
+        // A strict commit makes durable what is in front of it.
+        self.commit(Batch { sync: Some(SyncMode::Strict), ..Batch::new() }).map(drop)
     }
 
     fn sync(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! localData/blobs/unsynced   bodies that have not been synced: the id of one in each line
+//! localData/blobs/never      the same for those that are never synced, in a run in which others are
 //! localMetadata/unsynced     empty: a run in `none` had the folder open
 //! ```
 //!
@@ -26,7 +27,10 @@ use std::sync::Arc;
 /// in another mode syncs all that there are.
 pub const LISTED_MAX: usize = 100_000;
 
-const FILE: &str = "unsynced";
+/// The list of what is to be synced sooner or later or, where nothing ever is, of everything.
+pub const LIST: &str = "unsynced";
+/// The list of what is never synced among others that are.
+pub const NEVER: &str = "never";
 /// An id and the end of its line.
 const LINE_BYTES: usize = 33;
 const BYTES_MAX: u64 = (LISTED_MAX * LINE_BYTES) as u64;
@@ -53,9 +57,9 @@ pub struct Unsynced {
 }
 
 impl Unsynced {
-    /// The list of a folder. Nothing is opened or made yet.
-    pub fn of(folder: &Path, faults: Option<Arc<DiskFaults>>) -> Unsynced {
-        Unsynced { path: folder.join(FILE), file: None, end: 0, faults }
+    /// The list of that name in a folder. Nothing is opened or made yet.
+    pub fn of(folder: &Path, name: &str, faults: Option<Arc<DiskFaults>>) -> Unsynced {
+        Unsynced { path: folder.join(name), file: None, end: 0, faults }
     }
 
     /// What is on it.
@@ -172,13 +176,13 @@ mod tests {
     #[test]
     fn what_is_not_synced_is_found_by_the_next_run() {
         let folder = folder("list");
-        let mut list = Unsynced::of(&folder, None);
+        let mut list = Unsynced::of(&folder, LIST, None);
         assert_eq!(list.earlier().unwrap(), Earlier::Nothing);
         (0..4).for_each(|number| list.add(&id(number)).unwrap());
         // The first two have been synced, the others came meanwhile.
         list.keep([id(2), id(3)].iter().map(|id| id.0.as_str())).unwrap();
         list.add(&id(4)).unwrap();
-        let mut next = Unsynced::of(&folder, None);
+        let mut next = Unsynced::of(&folder, LIST, None);
         assert_eq!(next.earlier().unwrap(), Earlier::Listed(vec![id(2), id(3), id(4)]));
         next.begin().unwrap();
         next.add(&id(5)).unwrap();
@@ -193,21 +197,21 @@ mod tests {
     #[test]
     fn a_cut_line_is_no_body_and_a_full_list_means_any() {
         let folder = folder("full");
-        let mut list = Unsynced::of(&folder, None);
+        let mut list = Unsynced::of(&folder, LIST, None);
         list.add(&id(1)).unwrap();
         let cut = [line(&id(1)), line(&id(2))[..20].to_vec()].concat();
-        fs::write(folder.join(FILE), &cut).unwrap();
+        fs::write(folder.join(LIST), &cut).unwrap();
         assert_eq!(list.earlier().unwrap(), Earlier::Listed(vec![id(1)]));
-        let mut next = Unsynced::of(&folder, None);
+        let mut next = Unsynced::of(&folder, LIST, None);
         next.begin().unwrap();
         next.add(&id(3)).unwrap();
         assert_eq!(next.earlier().unwrap(), Earlier::Listed(vec![id(1), id(3)]));
-        fs::write(folder.join(FILE), line(&id(7)).repeat(LISTED_MAX)).unwrap();
-        let mut next = Unsynced::of(&folder, None);
+        fs::write(folder.join(LIST), line(&id(7)).repeat(LISTED_MAX)).unwrap();
+        let mut next = Unsynced::of(&folder, LIST, None);
         next.begin().unwrap();
         next.add(&id(8)).unwrap();
         assert_eq!(next.earlier().unwrap(), Earlier::Any);
-        assert_eq!(folder.join(FILE).metadata().unwrap().len(), BYTES_MAX);
+        assert_eq!(folder.join(LIST).metadata().unwrap().len(), BYTES_MAX);
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -2,15 +2,18 @@
 
 use crate::harness::{Client, DEADLINE, Folder, Reply, engine_cannot};
 use crate::stand_in::metadata::{Line, Metadata};
+use s3pail::storage::fault::{DiskFaults, DiskStep};
+use s3pail::storage::file_meta::{FileMeta, FileMetaOptions};
 use s3pail::storage::meta_wire::{COMMIT_BYTES_MAX, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, REQUEST_BYTES_MAX};
 use s3pail::storage::remote::Deadlines;
 use s3pail::storage::remote_meta::RemoteMeta;
-use s3pail::storage::{Batch, Expect, MetaStore, Outcome, StorageError, Visit};
+use s3pail::storage::{Batch, Expect, MetaStore, Outcome, StorageError, SyncMode, SyncModes, Visit};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One more than the number under a key, unless somebody else was first.
 fn increment(meta: &dyn MetaStore) -> Result<Outcome, StorageError> {
@@ -139,6 +142,38 @@ fn a_commit_just_too_large_is_refused_and_one_just_small_enough_is_made() {
     assert_eq!(put(COMMIT_BYTES_MAX).unwrap(), Outcome::Committed);
     assert_eq!(client.get(b"k").unwrap().unwrap().len(), COMMIT_BYTES_MAX - 1);
     assert!(put(COMMIT_BYTES_MAX + 1).is_err());
+}
+
+/// A front end's bodies may go only when the daemon cannot lose the commit any more that stopped naming them, and
+/// settings of a bucket are durable before the answer.
+#[test]
+fn a_front_end_can_have_commits_of_a_relaxed_daemon_made_durable() {
+    let (folder, faults) = (Folder::new(), Arc::new(DiskFaults::default()));
+    let options = FileMetaOptions {
+        faults: Some(faults.clone()),
+        ..FileMetaOptions::new(SyncModes::from(SyncMode::None).and(SyncMode::Strict))
+    };
+    let metadata = Metadata::over(Arc::new(FileMeta::open(&folder.0, options).unwrap()));
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let counter = syncs.clone();
+    faults.watch(move |step| {
+        if matches!(step, DiskStep::SyncFile(path) if path.ends_with("s3pail.journal")) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    let client = metadata.client();
+    client.settle().unwrap();
+    assert_eq!(syncs.load(Ordering::SeqCst), 0, "there is nothing to settle");
+    increment(&client).unwrap();
+    assert_eq!(syncs.load(Ordering::SeqCst), 0);
+    client.settle().unwrap();
+    let settled = syncs.load(Ordering::SeqCst);
+    assert!(settled > 0);
+    let mut batch = Batch { sync: Some(SyncMode::Strict), ..Batch::new() };
+    batch.put("b/bucket", "settings");
+    client.commit(batch).unwrap();
+    assert!(syncs.load(Ordering::SeqCst) > settled);
 }
 
 fn call(metadata: &Metadata, name: &str, body: &str) -> Reply {

@@ -429,7 +429,7 @@ fn cut_after_a_kill(first: impl Into<Modes>, second: SyncMode) {
         kill_and_cut(&history, (first, second), kill, &mut random, seed);
     }
     // An end in order is one like others in `none` only.
-    if first == SyncMode::None.into() {
+    if first.usual == SyncMode::None {
         kill_and_cut(&history, (first, second), history.steps.len(), &mut random, seed);
     }
 }
@@ -456,7 +456,7 @@ fn kill_and_cut(
     server.stop();
     let steps = [before_kill, &later.lock().unwrap()].concat();
     // Of a run in `none` nothing is promised until the next one has made it durable and serves.
-    let begin = if first == SyncMode::None.into() { kill + served } else { kill };
+    let begin = if first.usual == SyncMode::None { kill + served } else { kill };
     for end in begin..=steps.len() {
         let later = &steps[kill..end];
         let told = match second.usual {
@@ -470,7 +470,7 @@ fn kill_and_cut(
         if !told && end < kill + served {
             states.extend_from_slice(allowed(history, before_kill));
         }
-        if !told && second.usual == SyncMode::Relaxed && first != SyncMode::None.into() {
+        if !told && second.usual == SyncMode::Relaxed && first.usual != SyncMode::None {
             states.extend_from_slice(allowed(history, before_kill));
         }
         for volatile in [Volatile::Nothing, Volatile::Some] {
@@ -502,6 +502,7 @@ fn another_sync_mode_makes_durable_what_the_last_one_left() {
     cut_after_a_kill(SyncMode::None, SyncMode::Strict);
     cut_after_a_kill(SyncMode::None, SyncMode::Relaxed);
     cut_after_a_kill(Modes { usual: SyncMode::Strict, plain: Some(SyncMode::Relaxed) }, SyncMode::Strict);
+    cut_after_a_kill(Modes { usual: SyncMode::None, plain: Some(SyncMode::Strict) }, SyncMode::Strict);
 }
 
 /// A folder of bodies whose own name was never synced (the process that made it was killed, or another

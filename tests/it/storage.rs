@@ -18,15 +18,15 @@ use s3pail::storage::sproxyd::{self, SproxydBlobs};
 use s3pail::storage::sweep::{DeleteQueue, Swept, sweep_orphans};
 use s3pail::storage::{
     Batch, BlobHint, BlobId, BlobStore, Health, KEY_BYTES_MAX, MetaStore, Outcome, Pace,
-    Result as StorageResult, StorageError, SyncMode, Visit, WriteError, WrittenBlob,
+    Result as StorageResult, StorageError, SyncMode, SyncModes, Visit, WriteError, WrittenBlob,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const MODES: [SyncMode; 3] = [SyncMode::Strict, SyncMode::Relaxed, SyncMode::None];
@@ -789,6 +789,8 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
 struct Held {
     syncs: AtomicUsize,
     released: AtomicBool,
+    /// Nobody but checkpoints has to wait.
+    checkpoints_only: bool,
 }
 
 impl BlobStore for Held {
@@ -813,6 +815,9 @@ impl BlobStore for Held {
     }
 
     fn sync(&self) -> StorageResult<()> {
+        if self.checkpoints_only && std::thread::current().name() != Some("checkpoint") {
+            return Ok(());
+        }
         self.syncs.fetch_add(1, Ordering::SeqCst);
         wait_until("the sync of bodies is let go", || self.released.load(Ordering::SeqCst));
         Ok(())
@@ -916,6 +921,170 @@ fn a_checkpoint_that_finds_no_room_beside_commits_ends_neither_reads_nor_writes(
         assert_eq!(meta.health().code, 200);
         meta.sync().unwrap();
         assert_eq!(scan(&meta, b""..b"\xff").len(), records + 1);
+    }
+}
+
+/// An entry that the journal has no room for, beside a checkpoint, is refused, and that is all.
+#[test]
+fn a_commit_that_finds_no_room_beside_a_checkpoint_does_not_stop_the_store() {
+    let temporary = Temporary::new();
+    let (held, faults) = (Arc::new(Held::default()), Arc::new(DiskFaults::default()));
+    let mut options = FileMetaOptions::new(SyncMode::None);
+    options.blobs = Some(held.clone());
+    options.faults = Some(faults.clone());
+    let meta = FileMeta::open(&temporary.0.join("meta"), options).unwrap();
+    let key = |number: usize| format!("{number:06}").into_bytes();
+    (0..=RECENT_RECORDS_MAX).for_each(|number| put(&meta, &key(number), b"before"));
+    wait_until("a checkpoint has begun", || held.syncs.load(Ordering::SeqCst) == 1);
+    let full = Arc::new(AtomicBool::new(true));
+    let is_full = full.clone();
+    faults.watch(move |step| match step {
+        DiskStep::Write(path, ..) if !path.ends_with("s3pail.redb") && is_full.load(Ordering::SeqCst) => {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
+    });
+    let refused = || {
+        let mut batch = Batch::new();
+        batch.put(key(1), b"beside");
+        assert!(matches!(meta.commit(batch), Err(StorageError::Full(_))));
+    };
+    refused();
+    held.released.store(true, Ordering::SeqCst);
+    refused();
+    full.store(false, Ordering::SeqCst);
+    put(&meta, &key(1), b"after");
+    assert_eq!(meta.health().code, 200);
+    meta.sync().unwrap();
+    assert_eq!(temporary.copy().meta(SyncMode::None).get(&key(1)).unwrap(), Some(b"after".to_vec()));
+}
+
+/// Refuses what the database would write beyond its header.
+fn full_for_the_database(step: DiskStep<'_>) -> io::Result<()> {
+    match step {
+        DiskStep::Write(_, 0, _) => Ok(()),
+        DiskStep::Write(path, ..) | DiskStep::SetLength(path, _) if path.ends_with("s3pail.redb") => {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets the power go: what was not synced when it was written is of another boot from now on.
+fn another_boot(temporary: &Temporary) {
+    for name in ["meta/s3pail.journal", "meta/s3pail.journal2"] {
+        let path = temporary.0.join(name);
+        let Ok(mut bytes) = fs::read(&path) else { continue };
+        journal_entries::of_another_boot(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+fn promising(sync: SyncMode, writes: &[(&str, Option<&str>)]) -> Batch {
+    let mut batch = Batch { sync: Some(sync), ..Batch::new() };
+    for (key, value) in writes {
+        batch.writes.push((key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec())));
+    }
+    batch
+}
+
+/// For commits of both kinds, without a flusher.
+fn mixed() -> FileMetaOptions {
+    FileMetaOptions::new(SyncModes::from(SyncMode::None).and(SyncMode::Strict))
+}
+
+#[test]
+fn after_a_power_cut_lax_entries_count_when_a_strict_one_follows() {
+    let temporary = Temporary::new();
+    let meta = FileMeta::open(&temporary.0.join("meta"), mixed()).unwrap();
+    for (sync, key) in [
+        (SyncMode::None, "a"),
+        (SyncMode::Strict, "b"),
+        (SyncMode::None, "c"),
+        (SyncMode::Strict, "d"),
+        (SyncMode::None, "e"),
+    ] {
+        meta.commit(promising(sync, &[(key, Some("1"))])).unwrap();
+    }
+    let killed = temporary.copy();
+    assert_eq!(scan(&killed.copy().meta(SyncMode::Strict), b""..b"\xff").len(), 5);
+    another_boot(&killed);
+    let keys: Vec<_> =
+        scan(&killed.meta(SyncMode::Strict), b""..b"\xff").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [b"a", b"b", b"c", b"d"]);
+    // To settle is to vouch for what is there.
+    meta.settle().unwrap();
+    another_boot(&temporary);
+    assert_eq!(scan(&temporary.copy().meta(SyncMode::Strict), b""..b"\xff").len(), 5);
+}
+
+/// What a power cut has undone stays so, though new entries may end where an undone one begins.
+#[test]
+fn what_a_power_cut_has_undone_does_not_come_back_on_a_full_disk() {
+    let temporary = Temporary::new();
+    let meta = FileMeta::open(&temporary.0.join("meta"), mixed()).unwrap();
+    meta.commit(promising(SyncMode::Strict, &[("k", Some("1")), ("m", Some("1"))])).unwrap();
+    meta.commit(promising(SyncMode::None, &[("x", Some("1"))])).unwrap();
+    meta.commit(promising(SyncMode::None, &[("m", None)])).unwrap();
+    let cut = temporary.copy();
+    another_boot(&cut);
+    let faults = Arc::new(DiskFaults::default());
+    faults.watch(full_for_the_database);
+    let held = Arc::new(Held { checkpoints_only: true, ..Held::default() });
+    let options = FileMetaOptions { faults: Some(faults), blobs: Some(held.clone()), ..mixed() };
+    let meta = FileMeta::open(&cut.0.join("meta"), options).unwrap();
+    // As long as the one that was undone.
+    meta.commit(promising(SyncMode::None, &[("y", Some("1"))])).unwrap();
+    // While a checkpoint tries, what follows goes to the other file.
+    let killed = std::thread::scope(|scope| {
+        let synced = scope.spawn(|| meta.sync());
+        wait_until("a checkpoint has begun", || held.syncs.load(Ordering::SeqCst) == 1);
+        meta.commit(promising(SyncMode::Strict, &[("k", Some("2"))])).unwrap();
+        let killed = cut.copy();
+        held.released.store(true, Ordering::SeqCst);
+        assert!(matches!(synced.join().unwrap(), Err(StorageError::Full(_))));
+        killed
+    });
+    assert!(killed.0.join("meta/s3pail.journal2").exists());
+    let record = |key: &str, value: &str| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
+    let expected = [record("k", "2"), record("m", "1"), record("y", "1")];
+    for boots in 0..2 {
+        assert_eq!(scan(&killed.copy().meta(SyncMode::Strict), b""..b"\xff"), expected, "{boots}");
+        another_boot(&killed);
+    }
+}
+
+/// A run that was killed may have written an entry and never synced it, or been told that its sync failed.
+#[test]
+fn what_a_run_takes_over_on_a_full_disk_is_written_and_synced_before_it_promises_anything() {
+    let temporary = Temporary::new();
+    let meta = temporary.meta(SyncMode::Strict);
+    put(&meta, b"a", b"1");
+    for settles in [false, true] {
+        let killed = temporary.copy();
+        let (faults, steps) = (Arc::new(DiskFaults::default()), Arc::new(Mutex::new(Vec::new())));
+        let log = steps.clone();
+        faults.watch(move |step| {
+            match step {
+                DiskStep::Write(path, at, _) if path.ends_with("s3pail.journal") => {
+                    log.lock().unwrap().push(if at == 0 { "write again" } else { "write" });
+                }
+                DiskStep::SyncFile(path) if path.ends_with("s3pail.journal") => {
+                    log.lock().unwrap().push("sync");
+                }
+                _ => {}
+            }
+            full_for_the_database(step)
+        });
+        let options = FileMetaOptions { faults: Some(faults), ..FileMetaOptions::new(SyncMode::Strict) };
+        let meta = FileMeta::open(&killed.0.join("meta"), options).unwrap();
+        match settles {
+            true => meta.settle().unwrap(),
+            false => put(&meta, b"b", b"2"),
+        }
+        put(&meta, b"c", b"3");
+        let expected = ["write again", "sync", "write", "sync", "write", "sync"];
+        assert_eq!(*steps.lock().unwrap(), expected);
     }
 }
 
@@ -1239,9 +1408,13 @@ fn a_full_disk_refuses_writes_until_there_is_room_and_reads_go_on() {
 fn a_store_opens_where_there_is_no_room_for_opening_its_database() {
     let temporary = Temporary::new();
     let meta = temporary.meta(SyncMode::Strict);
-    put(&meta, b"a", &body(10_000));
+    // Several pages, so that not all of them are read at once.
+    let mut expected: Vec<_> =
+        (0..40).map(|number| (format!("a{number:02}").into_bytes(), body(3_000))).collect();
+    expected.iter().for_each(|(key, value)| put(&meta, key, value));
     meta.sync().unwrap();
     put(&meta, b"b", b"2");
+    expected.push((b"b".to_vec(), b"2".to_vec()));
     let killed = temporary.copy();
     let (faults, full) = (Arc::new(DiskFaults::default()), Arc::new(AtomicBool::new(true)));
     let is_full = full.clone();
@@ -1255,13 +1428,25 @@ fn a_store_opens_where_there_is_no_room_for_opening_its_database() {
     let path = killed.0.join("meta");
     drop(FileMeta::open(&path, options()).unwrap());
     let meta = FileMeta::open(&path, options()).unwrap();
-    let mut expected = vec![(b"a".to_vec(), body(10_000)), (b"b".to_vec(), b"2".to_vec())];
-    for _ in 0..2 {
-        assert_eq!(scan(&meta, b""..b"\xff"), expected);
-        assert_eq!(meta.get(b"c").unwrap(), None);
+    let try_in_vain = || {
         let mut batch = Batch::new();
         batch.put("c", "3");
         assert!(matches!(meta.commit(batch), Err(StorageError::Full(_))));
+    };
+    for _ in 0..2 {
+        let mut seen = Vec::new();
+        // Whoever tries to write meanwhile does not disturb who reads.
+        meta.scan(b""..b"\xff", &mut |key, value| {
+            seen.push((key.to_vec(), value.to_vec()));
+            if seen.len() % 16 == 1 {
+                try_in_vain();
+            }
+            Visit::Next
+        })
+        .unwrap();
+        assert_eq!(seen, expected);
+        assert_eq!(meta.get(b"c").unwrap(), None);
+        try_in_vain();
         assert!(matches!(meta.sync(), Err(StorageError::Full(_))));
         assert_eq!(meta.health().code, 200);
     }
