@@ -563,7 +563,7 @@ pub fn error_response(error: &Error, method: Method, path: &str, id: &str) -> Re
     let mut xml = XmlWriter::bare();
     xml.open("Error");
     xml.element("Code", code.name);
-    xml.element("Message", &printable(error.message()));
+    xml.sentence("Message", &printable(error.message()));
     for (name, value) in error.fields() {
         xml.element(name, &printable(value));
     }

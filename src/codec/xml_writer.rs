@@ -69,6 +69,19 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// An element with a sentence for people, whose quotation marks stand as they are: S3 writes those of ETags as
+    /// references and those of error messages not, and there are clients that compare the latter as text.
+    pub fn sentence(&mut self, name: &str, text: &str) {
+        self.open(name);
+        for (number, part) in text.split('"').enumerate() {
+            if number > 0 {
+                self.text.push('"');
+            }
+            escape(part, &mut self.text);
+        }
+        self.close(name);
+    }
+
     /// Escaped text.
     pub fn text(&mut self, text: &str) {
         escape(text, &mut self.text);
@@ -157,8 +170,11 @@ mod tests {
     fn text_is_escaped_and_documents_are_closed() {
         let mut xml = XmlWriter::document("Root");
         xml.element("Key", "a<b>&\"c\"\r\u{1}");
+        xml.sentence("Message", "\"<\" is \"less\"");
         let text = String::from_utf8(xml.end("Root")).expect("UTF-8");
-        assert!(text.ends_with("<Key>a&lt;b&gt;&amp;&quot;c&quot;&#xD;&#x1;</Key></Root>"), "{text}");
+        let expected =
+            "<Key>a&lt;b&gt;&amp;&quot;c&quot;&#xD;&#x1;</Key><Message>\"&lt;\" is \"less\"</Message></Root>";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -241,7 +241,7 @@ fn write_error(xml: &mut XmlWriter, entry: &Entry, error: &Error) {
     xml.element("Key", &entry.key);
     xml.optional("VersionId", entry.version.as_deref());
     xml.element("Code", error.code().name);
-    xml.element("Message", error.message());
+    xml.sentence("Message", error.message());
     xml.close("Error");
 }
 

@@ -99,8 +99,7 @@ fn unknown_locations_are_refused_in_every_mode() {
     let check = |server: &TestServer| {
         let bucket = server.bucket("bucket");
         let path = format!("{bucket}/key");
-        let text = "Object Location Error - Your object location \"mars\"is not  in your location config - Please update.";
-        let message = text.replace('"', "&quot;");
+        let message = "Object Location Error - Your object location \"mars\"is not  in your location config - Please update.";
         for (method, target, source) in [
             ("PUT", path.clone(), ""),
             ("POST", format!("{path}?uploads"), ""),
@@ -112,8 +111,7 @@ fn unknown_locations_are_refused_in_every_mode() {
                 fields.push(("x-amz-copy-source", source));
             }
             let reply = server.send(method, &target, &fields, b"").expect_error(400, "InvalidArgument");
-            let shown = reply.element("Message").unwrap();
-            assert!(shown == text || shown == message, "{shown}");
+            assert_eq!(reply.element("Message").as_deref(), Some(message));
         }
         server.get(&path).expect_error(404, "NoSuchKey");
         server.send("PUT", &path, &[(HEADER, "dataFile")], b"x").expect(200);
