@@ -346,12 +346,7 @@ impl MetaStore for FileMeta {
     }
 
     fn settle(&self) -> Result<()> {
-        // Nothing ever is durable, or everything is already.
-        if !self.store.sync.any_synced() || !self.store.writer()?.journals.is_unsynced() {
-            return Ok(());
-        }
-        // A strict commit makes durable what is in front of it.
-        self.commit(Batch { sync: Some(SyncMode::Strict), ..Batch::new() }).map(drop)
+        self.store.vouch()
     }
 
     fn health(&self) -> Health {
@@ -417,8 +412,7 @@ fn flush_when_woken(store: &Store, woken: &Receiver<()>, stopped: &Receiver<()>)
         }
         if let Err(StorageError::Full(_)) = store.sync() {
             // The database cannot grow, but the journal has its place.
-            let vouch = Batch { sync: Some(SyncMode::Strict), ..Batch::new() };
-            let _ = store.commit(vouch);
+            let _ = store.vouch();
         }
         // Any other failure has stopped the store, which every later commit and the health check report.
     }
@@ -598,10 +592,10 @@ impl Store {
             outcomes.push(Ok(group.apply(batch, &mut writer.entry).map_err(Failure::Database)?));
         }
         let changes = group.into_changes();
-        let vouches = batches.iter().any(|batch| self.is_strict(batch)) && writer.journals.is_unsynced();
-        if !writer.entry.is_empty() || vouches {
+        let synced = batches.iter().any(|batch| self.is_strict(batch));
+        if !writer.entry.is_empty() || (synced && writer.journals.is_unsynced()) {
             // Journal first: what becomes visible below is durable already.
-            self.append(writer, batches)?;
+            self.append(writer, synced)?;
             Arc::make_mut(&mut self.state_to_change().recent.newer).extend(changes);
         }
         Ok(outcomes)
@@ -611,10 +605,25 @@ impl Store {
         self.sync.of(batch.sync) == SyncMode::Strict
     }
 
-    /// Appends a group's entry to the journal, synced if one of its batches is to be. Such an entry vouches for those
-    /// in front of it, even if it is empty.
-    fn append(&self, writer: &mut Writer, batches: &[Batch]) -> std::result::Result<(), Failure> {
-        let synced = batches.iter().any(|batch| self.is_strict(batch));
+    /// Makes what has been committed durable without a checkpoint, where anything ever is.
+    fn vouch(&self) -> Result<()> {
+        if !self.sync.any_synced() {
+            return Ok(());
+        }
+        self.sync_bodies()?;
+        let mut writer = self.writer()?;
+        self.check_writable()?;
+        self.with_reserve(&mut writer, &mut |writer| {
+            if !writer.journals.is_unsynced() {
+                return Ok(());
+            }
+            writer.entry.clear();
+            self.append(writer, true)
+        })
+    }
+
+    /// Appends the entry to the journal. A synced one, even without changes, vouches for those in front of it.
+    fn append(&self, writer: &mut Writer, synced: bool) -> std::result::Result<(), Failure> {
         if let Some(blobs) = self.lazy_blobs().filter(|_| synced) {
             blobs.sync().map_err(Failure::Sync)?;
         }

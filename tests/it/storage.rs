@@ -1054,6 +1054,25 @@ fn what_a_power_cut_has_undone_does_not_come_back_on_a_full_disk() {
     }
 }
 
+/// On a disk where the database cannot grow, what is relaxed becomes durable in the journal, which has its place.
+#[test]
+fn relaxed_keeps_its_window_on_a_full_disk() {
+    let temporary = Temporary::new();
+    let faults = Arc::new(DiskFaults::default());
+    let options = FileMetaOptions { faults: Some(faults.clone()), ..FileMetaOptions::new(SyncMode::Relaxed) };
+    let meta = FileMeta::open(&temporary.0.join("meta"), options).unwrap();
+    faults.watch(full_for_the_database);
+    put(&meta, b"a", b"1");
+    wait_until("it would outlive a power cut", || {
+        let cut = temporary.copy();
+        another_boot(&cut);
+        cut.meta(SyncMode::Relaxed).get(b"a").unwrap() == Some(b"1".to_vec())
+    });
+    assert_eq!(meta.health().code, 200);
+    // Whoever removes bodies has to know that, too.
+    meta.settle().unwrap();
+}
+
 /// A run that was killed may have written an entry and never synced it, or been told that its sync failed.
 #[test]
 fn what_a_run_takes_over_on_a_full_disk_is_written_and_synced_before_it_promises_anything() {
