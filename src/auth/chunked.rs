@@ -106,6 +106,9 @@ impl ChunkChain {
 /// SHA-256 of nothing.
 pub const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+/// The fewest bytes of a chunk that is not the last one with data.
+pub const CHUNK_BYTES_MIN: u64 = 8 * 1024;
+
 /// What is expected of the frames.
 pub struct Framing {
     /// `x-amz-decoded-content-length`, in bytes.
@@ -114,6 +117,9 @@ pub struct Framing {
     pub chain: Option<ChunkChain>,
     /// Chunks may be signed without a chain to verify that with (`--auth any`).
     pub unverified: bool,
+    /// Bytes that every chunk but the last has at least: [`CHUNK_BYTES_MIN`] (S3 user guide, "Signature calculations
+    /// for the authorization header: transferring a payload in multiple chunks").
+    pub chunk_bytes_min: u64,
     /// The names in `x-amz-trailer`, in lower case; `None` when the variant has no trailer.
     pub declared: Option<Vec<String>>,
     /// Where the trailing fields go before the end of the body is reported.
@@ -132,6 +138,9 @@ pub struct ChunkedReader<R> {
     remaining: u64,
     /// Bytes of all chunk headers so far.
     announced: u64,
+    /// How many chunks have begun, and the size of the last one.
+    chunks: u64,
+    size: u64,
     hash: Sha256,
     /// The signature in the header of the present chunk.
     signature: String,
@@ -153,9 +162,14 @@ fn refuse(code: Code) -> io::Error {
     io::Error::other(Error::new(code))
 }
 
+/// A body that ends too early.
+fn incomplete() -> Error {
+    Error::with_message(Code::IncompleteBody, "The request body terminated unexpectedly")
+}
+
 /// S3 takes chunks that are not well-formed for a body that ends too early.
 fn malformed() -> io::Error {
-    io::Error::other(Error::new(Code::IncompleteBody).cause("the chunks of the body are not well-formed"))
+    io::Error::other(incomplete().cause("the chunks of the body are not well-formed"))
 }
 
 impl<R: Read> ChunkedReader<R> {
@@ -167,6 +181,8 @@ impl<R: Read> ChunkedReader<R> {
             state: State::Start,
             remaining: 0,
             announced: 0,
+            chunks: 0,
+            size: 0,
             hash: Sha256::new(),
             signature: String::new(),
             ahead: Box::new([0; READ_AHEAD_BYTES]),
@@ -182,7 +198,7 @@ impl<R: Read> ChunkedReader<R> {
         }
         match self.state {
             State::Done => return Ok(0),
-            State::Failed => return Err(refuse(Code::IncompleteBody)),
+            State::Failed => return Err(io::Error::other(incomplete())),
             State::Start | State::Data => {}
         }
         let count = self.read_data(out)?;
@@ -197,15 +213,28 @@ impl<R: Read> ChunkedReader<R> {
     /// Reads a chunk header; after the last one also everything behind it.
     fn begin_chunk(&mut self) -> io::Result<()> {
         if !self.read_line(CHUNK_LINE_BYTES_MAX, malformed)? {
-            return Err(refuse(Code::IncompleteBody));
+            return Err(io::Error::other(incomplete()));
         }
         self.remaining = self.parse_chunk_header().ok_or_else(malformed)?;
         if self.remaining > self.framing.decoded_length - self.announced {
-            return Err(refuse(Code::IncompleteBody));
+            return Err(io::Error::other(incomplete()));
         }
         self.announced += self.remaining;
         self.state = State::Data;
-        if self.remaining == 0 { self.end_body() } else { Ok(()) }
+        if self.remaining == 0 { self.end_body() } else { self.count_chunk() }
+    }
+
+    /// Counts a chunk with data, which ends the right of the one before to be small.
+    fn count_chunk(&mut self) -> io::Result<()> {
+        self.chunks += 1;
+        if self.chunks > 1 && self.size < self.framing.chunk_bytes_min {
+            let error = Error::new(Code::InvalidChunkSizeError)
+                .field("Chunk", self.chunks.to_string())
+                .field("BadChunkSize", self.size.to_string());
+            return Err(io::Error::other(error));
+        }
+        self.size = self.remaining;
+        Ok(())
     }
 
     /// The size in the header line; its signature goes to `self.signature`.
@@ -240,7 +269,7 @@ impl<R: Read> ChunkedReader<R> {
             read_some(&mut self.inner, out)?
         };
         if count == 0 {
-            return Err(refuse(Code::IncompleteBody));
+            return Err(io::Error::other(incomplete()));
         }
         if self.framing.chain.is_some() {
             self.hash.update(&out[..count]);
@@ -266,7 +295,7 @@ impl<R: Read> ChunkedReader<R> {
     fn end_body(&mut self) -> io::Result<()> {
         self.verify_signature()?;
         if self.announced != self.framing.decoded_length {
-            return Err(refuse(Code::IncompleteBody));
+            return Err(io::Error::other(incomplete()));
         }
         let fields = match self.framing.declared.take() {
             Some(declared) => self.read_trailer(&declared)?,
@@ -296,7 +325,7 @@ impl<R: Read> ChunkedReader<R> {
         let mut passed_over = false;
         loop {
             if !self.read_line(bytes_left, refused)? {
-                return Err(if passed_over { refused() } else { refuse(Code::IncompleteBody) });
+                return Err(if passed_over { refused() } else { io::Error::other(incomplete()) });
             }
             bytes_left -= self.line.len();
             let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
@@ -324,7 +353,7 @@ impl<R: Read> ChunkedReader<R> {
     fn expect_crlf(&mut self) -> io::Result<()> {
         for expected in *b"\r\n" {
             if self.ahead_start == self.ahead_end && self.fill()? == 0 {
-                return Err(refuse(Code::IncompleteBody));
+                return Err(io::Error::other(incomplete()));
             }
             if self.ahead[self.ahead_start] != expected {
                 return Err(malformed());
@@ -340,7 +369,7 @@ impl<R: Read> ChunkedReader<R> {
         self.line.clear();
         loop {
             if self.ahead_start == self.ahead_end && self.fill()? == 0 {
-                return if self.line.is_empty() { Ok(false) } else { Err(refuse(Code::IncompleteBody)) };
+                return if self.line.is_empty() { Ok(false) } else { Err(io::Error::other(incomplete())) };
             }
             let ahead = &self.ahead[self.ahead_start..self.ahead_end];
             let end = ahead.iter().position(|byte| *byte == b'\n');

@@ -1,6 +1,6 @@
 //! What a request says about its body (`x-amz-content-sha256`), and the readers that hold it to that.
 
-use super::chunked::{ChunkChain, ChunkedReader, EMPTY_HASH, Framing};
+use super::chunked::{CHUNK_BYTES_MIN, ChunkChain, ChunkedReader, EMPTY_HASH, Framing};
 use super::{Head, Trailers, hex_array};
 use crate::codec::hex;
 use crate::error::{Code, Error, Result};
@@ -84,8 +84,14 @@ pub fn wrap<'a>(
         _ => {
             let decoded_length = decoded_length(head, &body)?;
             let declared = if kind.has_trailer() { Some(declared_trailers(head)?) } else { None };
-            let framing =
-                Framing { decoded_length, chain, unverified: false, declared, trailers: trailers.clone() };
+            let framing = Framing {
+                decoded_length,
+                chain,
+                unverified: false,
+                chunk_bytes_min: CHUNK_BYTES_MIN,
+                declared,
+                trailers: trailers.clone(),
+            };
             Ok(body.wrap(Some(decoded_length), |inner| Box::new(ChunkedReader::new(inner, framing))))
         }
     }
@@ -103,8 +109,14 @@ pub(super) fn wrap_unverified<'a>(
     }
     let decoded_length = decoded_length(head, &body)?;
     let declared = if kind.has_trailer() { Some(declared_trailers(head)?) } else { None };
-    let framing =
-        Framing { decoded_length, chain: None, unverified: true, declared, trailers: trailers.clone() };
+    let framing = Framing {
+        decoded_length,
+        chain: None,
+        unverified: true,
+        chunk_bytes_min: CHUNK_BYTES_MIN,
+        declared,
+        trailers: trailers.clone(),
+    };
     Ok(body.wrap(Some(decoded_length), |inner| Box::new(ChunkedReader::new(inner, framing))))
 }
 

@@ -42,7 +42,13 @@ pub fn malformed(reason: impl fmt::Display) -> Error {
 pub struct Document<'a>(roxmltree::Document<'a>);
 
 /// Parses a body. Bounding its size is the caller's business; time and memory are linear in it.
+///
+/// # Errors
+/// `MissingRequestBodyError` for an empty one, else `MalformedXML`.
 pub fn parse(bytes: &[u8]) -> Result<Document<'_>> {
+    if bytes.is_empty() {
+        return Err(Code::MissingRequestBodyError.into());
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(malformed)?;
     check_encoding(text)?;
@@ -361,8 +367,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_document_is_malformed() {
-        let refusals: [&[u8]; 30] = [
-            b"",
+        assert_eq!(parse(b"").err().map(|error| error.code()), Some(Code::MissingRequestBodyError));
+        let refusals: [&[u8]; 29] = [
             b" ",
             b"text",
             b"<a>",

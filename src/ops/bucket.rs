@@ -30,11 +30,19 @@ const UNNAMED_LOCATION: &str = "us-east-1";
 /// Where CreateBucket and HeadBucket tell the bucket's ARN.
 const ARN_HEADER: &str = "x-amz-bucket-arn";
 
+fn parse_region<'r>(ctx: &Context<'_>, region: &'r str) -> Result<&'r str> {
+    if ctx.service.config.locations.contains_key(region) {
+        return Ok(region);
+    }
+    let message = format!("Argument value {region} is not a valid AWS Region");
+    Err(Error::with_message(Code::InvalidArgument, message).field("ArgumentName", "bucket-region"))
+}
+
 /// ListBuckets.
 pub fn list(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
     let account = ctx.identity.account().ok_or_else(|| Error::new(Code::AccessDenied))?;
     let prefix = ctx.param("prefix").unwrap_or("");
-    let region = ctx.param("bucket-region");
+    let region = ctx.param("bucket-region").map(|region| parse_region(ctx, region)).transpose()?;
     let max = ctx.param("max-buckets").map_or(Ok(BUCKETS_PAGE_MAX), parse_max_buckets)?;
     let after = ctx.param("continuation-token").map(parse_token).transpose()?.unwrap_or_default();
     let mut found: Vec<(String, BucketRecord)> = Vec::new();

@@ -404,6 +404,9 @@ pub fn expect_parts(batch: &mut Batch, id: SortedId, parts: &[(u16, Vec<u8>)]) {
 }
 
 fn parse_completion(bytes: &[u8]) -> Result<Vec<ListedPart>> {
+    if bytes.is_empty() {
+        return Err(Error::with_message(Code::InvalidRequest, "You must specify at least one part"));
+    }
     let document = xml_reader::parse(bytes)?;
     let root = document.root("CompleteMultipartUpload")?;
     let mut listed: Vec<ListedPart> = Vec::new();

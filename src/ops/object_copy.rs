@@ -43,19 +43,22 @@ impl Source {
     /// An encoded question mark belongs to the key.
     fn parse(header: &str) -> Result<Source> {
         let refused = |message| Error::invalid_argument("x-amz-copy-source", header, message);
-        let malformed =
-            || refused("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
+        // S3 names the header twice here, and not what stands in it.
+        let malformed = |part: &str| {
+            let message = format!("Invalid copy source {part}");
+            Error::invalid_argument("x-amz-copy-source", "x-amz-copy-source", message)
+        };
         let (path, version) = match header.split_once("?versionId=") {
             Some((path, version)) => (path, Some(version)),
             None => (header, None),
         };
         let path = uri::decode(path).ok_or_else(|| refused("Invalid copy source encoding"))?;
-        let (bucket, key) = path.strip_prefix('/').unwrap_or(&path).split_once('/').ok_or_else(malformed)?;
-        if bucket.is_empty() || key.is_empty() {
-            return Err(malformed());
+        let (bucket, key) = path.strip_prefix('/').unwrap_or(&path).split_once('/').unwrap_or((&path, ""));
+        if key.is_empty() {
+            return Err(malformed("object key"));
         }
         Ok(Source {
-            bucket: BucketName::parse(bucket)?,
+            bucket: BucketName::parse(bucket).map_err(|_| malformed("bucket name"))?,
             key: ObjectKey::parse(key)?,
             version: version.filter(|version| !version.is_empty()).map(str::to_owned),
         })

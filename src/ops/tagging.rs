@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_document_of_another_shape_is_malformed() {
         for text in [
-            "",
+            " ",
             "<Tags><TagSet/></Tags>",
             "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
             "<Tagging><TagSet><Tag><Value>a</Value></Tag></TagSet></Tagging>",

@@ -158,5 +158,9 @@ fn buckets_are_listed_in_pages_by_prefix_and_region() {
         {
             server.get(target).expect_error(400, "InvalidArgument");
         }
+        let refused = server.get("/?bucket-region=eu-east-1").expect_error(400, "InvalidArgument");
+        let message = "Argument value eu-east-1 is not a valid AWS Region";
+        assert_eq!(refused.element("Message").as_deref(), Some(message));
+        assert_eq!(refused.element("ArgumentName").as_deref(), Some("bucket-region"));
     });
 }

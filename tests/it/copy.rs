@@ -357,3 +357,24 @@ fn a_copy_onto_itself_keeps_its_bytes() {
     }
     assert!(server.get("/from/parts").expect(200).body == [body(20_000), body(40_000)].concat());
 }
+
+/// What a copy's source lacks, in the words that S3 has for it: not those for a bucket that is addressed.
+#[test]
+fn a_source_that_names_no_object_is_refused_for_its_part() {
+    let server = TestServer::memory();
+    server.bucket("abc");
+    for (source, part) in [
+        ("wrongformat", "object key"),
+        ("abc/", "object key"),
+        ("/abc", "object key"),
+        ("UPPER/x", "bucket name"),
+        ("my-buc@k/x", "bucket name"),
+        ("//x", "bucket name"),
+    ] {
+        let reply = server.send("PUT", "/abc/k", &[("x-amz-copy-source", source)], b"");
+        let refused = reply.expect_error(400, "InvalidArgument");
+        assert_eq!(refused.element("Message"), Some(format!("Invalid copy source {part}")), "{source}");
+        assert_eq!(refused.element("ArgumentValue").as_deref(), Some("x-amz-copy-source"), "{source}");
+    }
+    server.send("PUT", "/abc/k", &[("x-amz-copy-source", "nobody/x")], b"").expect_error(404, "NoSuchBucket");
+}

@@ -85,6 +85,8 @@ fn a_completion_that_is_wrong_changes_nothing() {
         let first = upload(server, "/abc/k", &id, 1, b"too small");
         let second = upload(server, "/abc/k", &id, 2, b"last");
         complete(server, "/abc/k", &id, &[]).expect_error(400, "MalformedXML");
+        let nothing = server.post(&format!("/abc/k?uploadId={id}"), b"").expect_error(400, "InvalidRequest");
+        assert_eq!(nothing.element("Message").as_deref(), Some("You must specify at least one part"));
         complete(server, "/abc/k", &id, &[(2, &second), (1, &first)]).expect_error(400, "InvalidPartOrder");
         complete(server, "/abc/k", &id, &[(1, &first), (1, &first)]).expect_error(400, "InvalidPartOrder");
         complete(server, "/abc/k", &id, &[(3, &first)]).expect_error(400, "InvalidPart");

@@ -335,7 +335,7 @@ fn a_restore_is_refused_where_it_makes_no_sense() {
         restore(server, "/abc/warm?restore", 1).expect_error(403, "InvalidObjectState");
         restore(server, "/abc/none?restore", 1).expect_error(404, "NoSuchKey");
         restore(server, "/abc/cold?restore", 0).expect_error(400, "InvalidArgument");
-        server.post("/abc/cold?restore", b"").expect_error(400, "MalformedXML");
+        server.post("/abc/cold?restore", b"").expect_error(400, "MissingRequestBodyError");
         server.post("/abc/cold?restore", b"<RestoreRequest/>").expect_error(400, "MalformedXML");
         let tier = "<RestoreRequest><Days>1</Days><GlacierJobParameters><Tier>Expedited</Tier></GlacierJobParameters></RestoreRequest>";
         server.post("/abc/cold?restore", tier.as_bytes()).expect_error(400, "InvalidArgument");

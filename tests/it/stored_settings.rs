@@ -133,8 +133,8 @@ fn configurations_of_every_kind_are_checked_kept_apart_and_bounded() {
                 .expect_error(400, "InvalidArgument");
             server.delete(&format!("/kept?{sub}")).expect_error(400, "InvalidArgument");
             let long = "i".repeat(65);
+            put("one", "").expect_error(400, "MissingRequestBodyError");
             for bad in [
-                String::new(),
                 "{}".to_owned(),
                 body("one", &format!("{content}<Unknown/>")),
                 body(

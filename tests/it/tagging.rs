@@ -117,7 +117,8 @@ fn bad_tags_are_refused_and_change_nothing() {
         server.put("/abc/k?tagging", &tag_set(&tags)).expect_error(400, "InvalidTag");
         server.put("/abc?tagging", &tag_set(&tags)).expect_error(400, "InvalidTag");
     }
-    for body in ["", "<Tagging>", "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>"] {
+    server.put("/abc/k?tagging", b"").expect_error(400, "MissingRequestBodyError");
+    for body in ["<Tagging>", "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>"] {
         server.put("/abc/k?tagging", body.as_bytes()).expect_error(400, "MalformedXML");
     }
     let wrong = [("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")];

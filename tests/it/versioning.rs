@@ -33,7 +33,7 @@ fn the_state_of_a_bucket_is_enabled_or_suspended_once_it_was_set() {
         let empty = b"<VersioningConfiguration/>";
         server.put("/abc?versioning", empty).expect_error(400, "IllegalVersioningConfigurationException");
         server.put("/abc?versioning", &configuration("enabled")).expect_error(400, "MalformedXML");
-        server.put("/abc?versioning", b"").expect_error(400, "MalformedXML");
+        server.put("/abc?versioning", b"").expect_error(400, "MissingRequestBodyError");
     });
 }
 

@@ -108,6 +108,8 @@ pub fn aws_chunked_bodies() -> Vec<Vec<u8>> {
     vec![
         with_choice(0, encode(&[b"hello"], None, None)),
         with_choice(0, encode(&[b"he", b"llo"], None, None)),
+        with_choice(4, encode(&[b"he", b"llo"], None, None)),
+        with_choice(4, encode(&[b"hel", b"lo"], None, None)),
         with_choice(1, encode(&[b"hello"], None, Some(&trailer))),
         with_choice(
             1,
@@ -129,6 +131,7 @@ pub fn aws_chunked(input: &[u8]) -> u64 {
             declared,
             trailers: trailers.clone(),
             unverified: variant % 4 == 3,
+            chunk_bytes_min: if variant % 8 >= 4 { 3 } else { 0 },
         };
         let mut decoded = Vec::new();
         let ended = ChunkedReader::new(Pieces::new(body, most), frames).read_to_end(&mut decoded);

@@ -18,7 +18,14 @@ fn chain() -> ChunkChain {
 
 fn framing(decoded_length: u64, chain: Option<ChunkChain>, declared: Option<&[&str]>) -> Framing {
     let declared = declared.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-    Framing { decoded_length, chain, unverified: false, declared, trailers: Trailers::default() }
+    Framing {
+        decoded_length,
+        chain,
+        unverified: false,
+        chunk_bytes_min: 0,
+        declared,
+        trailers: Trailers::default(),
+    }
 }
 
 /// Reads a whole framed body; the bytes and the first trailer.
@@ -392,6 +399,31 @@ fn errors_from_below_come_out_as_they_are() {
     assert_eq!(Error::from_body(error).code(), Code::RequestTimeout);
 }
 
+/// Only the last chunk with data may be smaller than 8 KiB, whoever signs it.
+#[test]
+fn small_chunks_are_refused_unless_they_are_the_last() {
+    let read = |sizes: &[usize]| {
+        let chunks: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'x'; *size]).collect();
+        let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+        let length = sizes.iter().sum::<usize>() as u64;
+        let frames = Framing { chunk_bytes_min: CHUNK_BYTES_MIN, ..framing(length, None, None) };
+        let framed = encode(&chunks, None, None);
+        let mut body = Vec::new();
+        let read = ChunkedReader::new(framed.as_slice(), frames).read_to_end(&mut body);
+        read.map(|_| body.len()).map_err(Error::from_body)
+    };
+    for sizes in [&[][..], &[1], &[8_192, 1], &[8_192, 100_000, 8_192], &[9_000, 8_191]] {
+        assert_eq!(read(sizes).unwrap(), sizes.iter().sum::<usize>(), "{sizes:?}");
+    }
+    for (sizes, chunk, bad) in
+        [(&[1, 1][..], "2", "1"), (&[8_192, 8_191, 8_192], "3", "8191"), (&[8_191, 1], "2", "8191")]
+    {
+        let error = read(sizes).expect_err("a chunk that is too small");
+        assert_eq!(error.code(), Code::InvalidChunkSizeError, "{sizes:?}");
+        assert_eq!(error.fields(), [("Chunk", chunk.to_owned()), ("BadChunkSize", bad.to_owned())]);
+    }
+}
+
 /// The door, for both signed variants and with the signer's chain. BI-109, BI-114.
 #[test]
 fn signed_uploads_pass_the_door_and_broken_ones_do_not() {
@@ -402,7 +434,7 @@ fn signed_uploads_pass_the_door_and_broken_ones_do_not() {
         let attempt = if trailer.is_some() { attempt.field("x-amz-trailer", CRC32C.0) } else { attempt };
         let (attempt, mut chain) = attempt.sign_chained(payload);
         let signed = payload != UNSIGNED_TRAILER;
-        let framed = encode(&[b"hello, ", b"world"], signed.then_some(&mut chain), trailer);
+        let framed = encode(&[b"hello, world"], signed.then_some(&mut chain), trailer);
         let passed = attempt.clone().body(&framed).pass().unwrap();
         assert_eq!(passed.body, b"hello, world");
         assert_eq!(attempt.now, NOW);
