@@ -86,7 +86,11 @@ fn copy_folder(from: &Path, to: &Path) {
             fs::create_dir(&target).unwrap();
             copy_folder(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            match fs::copy(entry.path(), target) {
+                // The reserve is given up at any time. Whoever copies does so until nothing changes.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => _ = copied.unwrap(),
+            }
         }
     }
 }
