@@ -398,7 +398,7 @@ fn relaxed_holds_a_state_no_older_than_the_last_sync_wherever_the_power_goes() {
 /// What a lax location may lose is no older than the last strict write to another one, and never torn.
 #[test]
 fn locations_of_different_modes_hold_each_what_it_promises() {
-    let one_in = if std::env::var_os("S3PAIL_CUT_DISKS").is_some() { 1 } else { 4 };
+    let one_in = if std::env::var_os("S3PAIL_CUT_DISKS").is_some() { 1 } else { 8 };
     cut_everywhere(Modes { usual: SyncMode::Strict, plain: Some(SyncMode::Relaxed) }, one_in);
     cut_everywhere(Modes { usual: SyncMode::Relaxed, plain: Some(SyncMode::Strict) }, one_in);
     cut_everywhere(Modes { usual: SyncMode::None, plain: Some(SyncMode::Strict) }, one_in);
