@@ -37,7 +37,6 @@ pub struct Deleted {
 
 /// DeleteObject.
 pub fn delete(ctx: &Context<'_>, _: Body<'_>) -> Result<Response> {
-    object_lock::check_bypass(ctx)?;
     let condition = DeleteConditions::from_headers(ctx.headers)?;
     let deleted = delete_key(ctx, ctx.key(), ctx.param("versionId"), &condition)?;
     let mut response = Response::new(204);
@@ -199,7 +198,6 @@ struct Entry {
 
 /// DeleteObjects.
 pub fn delete_many(ctx: &Context<'_>, body: Body<'_>) -> Result<Response> {
-    object_lock::check_bypass(ctx)?;
     let bytes = read_checked_body(ctx, body, DELETE_BODY_BYTES_MAX)?;
     let (entries, quiet) = parse(&bytes)?;
     let mut xml = XmlWriter::document("DeleteResult");

