@@ -158,18 +158,17 @@ enum State {
     Failed,
 }
 
-fn refuse(code: Code) -> io::Error {
-    io::Error::other(Error::new(code))
-}
+/// What S3 says of a framed body that ends too early.
+const CUT_SHORT: &str = "The request body terminated unexpectedly";
 
-/// A body that ends too early.
-fn incomplete() -> Error {
-    Error::with_message(Code::IncompleteBody, "The request body terminated unexpectedly")
+fn incomplete() -> io::Error {
+    io::Error::other(Error::with_message(Code::IncompleteBody, CUT_SHORT))
 }
 
 /// S3 takes chunks that are not well-formed for a body that ends too early.
 fn malformed() -> io::Error {
-    io::Error::other(incomplete().cause("the chunks of the body are not well-formed"))
+    let cause = "the chunks of the body are not well-formed";
+    io::Error::other(Error::with_message(Code::IncompleteBody, CUT_SHORT).cause(cause))
 }
 
 impl<R: Read> ChunkedReader<R> {
@@ -198,7 +197,7 @@ impl<R: Read> ChunkedReader<R> {
         }
         match self.state {
             State::Done => return Ok(0),
-            State::Failed => return Err(io::Error::other(incomplete())),
+            State::Failed => return Err(incomplete()),
             State::Start | State::Data => {}
         }
         let count = self.read_data(out)?;
@@ -213,11 +212,11 @@ impl<R: Read> ChunkedReader<R> {
     /// Reads a chunk header; after the last one also everything behind it.
     fn begin_chunk(&mut self) -> io::Result<()> {
         if !self.read_line(CHUNK_LINE_BYTES_MAX, malformed)? {
-            return Err(io::Error::other(incomplete()));
+            return Err(incomplete());
         }
         self.remaining = self.parse_chunk_header().ok_or_else(malformed)?;
         if self.remaining > self.framing.decoded_length - self.announced {
-            return Err(io::Error::other(incomplete()));
+            return Err(incomplete());
         }
         self.announced += self.remaining;
         self.state = State::Data;
@@ -269,7 +268,7 @@ impl<R: Read> ChunkedReader<R> {
             read_some(&mut self.inner, out)?
         };
         if count == 0 {
-            return Err(io::Error::other(incomplete()));
+            return Err(incomplete());
         }
         if self.framing.chain.is_some() {
             self.hash.update(&out[..count]);
@@ -295,7 +294,7 @@ impl<R: Read> ChunkedReader<R> {
     fn end_body(&mut self) -> io::Result<()> {
         self.verify_signature()?;
         if self.announced != self.framing.decoded_length {
-            return Err(io::Error::other(incomplete()));
+            return Err(incomplete());
         }
         let fields = match self.framing.declared.take() {
             Some(declared) => self.read_trailer(&declared)?,
@@ -319,13 +318,13 @@ impl<R: Read> ChunkedReader<R> {
     /// An empty line before all that must come has come is passed over: clients disagree on how many
     /// line ends stand between the last chunk, the fields and the signature of the fields.
     fn read_trailer(&mut self, declared: &[String]) -> io::Result<Vec<(String, String)>> {
-        let refused = || refuse(Code::MalformedTrailerError);
+        let refused = || io::Error::other(Error::new(Code::MalformedTrailerError));
         let mut section = TrailerSection::new(declared, self.framing.chain.is_some());
         let mut bytes_left = TRAILER_BYTES_MAX;
         let mut passed_over = false;
         loop {
             if !self.read_line(bytes_left, refused)? {
-                return Err(if passed_over { refused() } else { io::Error::other(incomplete()) });
+                return Err(if passed_over { refused() } else { incomplete() });
             }
             bytes_left -= self.line.len();
             let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
@@ -353,7 +352,7 @@ impl<R: Read> ChunkedReader<R> {
     fn expect_crlf(&mut self) -> io::Result<()> {
         for expected in *b"\r\n" {
             if self.ahead_start == self.ahead_end && self.fill()? == 0 {
-                return Err(io::Error::other(incomplete()));
+                return Err(incomplete());
             }
             if self.ahead[self.ahead_start] != expected {
                 return Err(malformed());
@@ -369,7 +368,7 @@ impl<R: Read> ChunkedReader<R> {
         self.line.clear();
         loop {
             if self.ahead_start == self.ahead_end && self.fill()? == 0 {
-                return if self.line.is_empty() { Ok(false) } else { Err(io::Error::other(incomplete())) };
+                return if self.line.is_empty() { Ok(false) } else { Err(incomplete()) };
             }
             let ahead = &self.ahead[self.ahead_start..self.ahead_end];
             let end = ahead.iter().position(|byte| *byte == b'\n');

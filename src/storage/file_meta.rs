@@ -547,7 +547,7 @@ impl Store {
         let writer = self.writer();
         let mut bytes = 0;
         let batches = lead.take(|group| {
-            bytes += group.last().map_or(0, written_bytes);
+            bytes += group.last().map_or(0, Batch::written_bytes);
             group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX
         });
         let answers = writer.and_then(|mut writer| {
@@ -827,11 +827,6 @@ fn records_within_target(before: usize, records: usize, took: Duration) -> usize
     }
     let share = CHECKPOINT_TARGET.as_secs_f64() / took.as_secs_f64().max(1e-6);
     ((records as f64 * share) as usize).clamp(RECENT_RECORDS_MIN, RECENT_RECORDS_MAX)
-}
-
-/// The bytes of the keys and values that a batch writes.
-fn written_bytes(batch: &Batch) -> usize {
-    batch.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// The batches of a group see those before them.

@@ -341,8 +341,7 @@ pub fn batch_bytes(batch: &Batch) -> usize {
         Expect::Record { key, value } => key.len() + value_bytes(value),
         Expect::Empty { start, end } => start.len() + end.len(),
     });
-    let written = batch.writes.iter().map(|(key, value)| key.len() + value_bytes(value));
-    expected.chain(written).fold(0, usize::saturating_add)
+    expected.fold(batch.written_bytes(), usize::saturating_add)
 }
 
 #[cfg(test)]

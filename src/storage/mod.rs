@@ -418,6 +418,13 @@ impl Batch {
     pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
         self.writes.push((key.into(), None));
     }
+
+    /// The bytes of the keys and values that it writes.
+    pub fn written_bytes(&self) -> usize {
+        let bytes =
+            |(key, value): &(Vec<u8>, Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        self.writes.iter().map(bytes).fold(0, usize::saturating_add)
+    }
 }
 
 /// The longest key of a record in bytes.
@@ -428,13 +435,10 @@ pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Refuses what no store takes: an overlong key or too large a batch.
 fn check_batch(batch: &Batch) -> Result<()> {
     let refused = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
-    let mut bytes = 0_usize;
-    for (key, value) in &batch.writes {
-        if key.len() > KEY_BYTES_MAX {
-            return refused(format!("a key of {} bytes is longer than {KEY_BYTES_MAX}", key.len()));
-        }
-        bytes = bytes.saturating_add(key.len()).saturating_add(value.as_ref().map_or(0, Vec::len));
+    if let Some((key, _)) = batch.writes.iter().find(|(key, _)| key.len() > KEY_BYTES_MAX) {
+        return refused(format!("a key of {} bytes is longer than {KEY_BYTES_MAX}", key.len()));
     }
+    let bytes = batch.written_bytes();
     if bytes > BATCH_BYTES_MAX {
         return refused(format!("a batch of {bytes} bytes is larger than {BATCH_BYTES_MAX}"));
     }

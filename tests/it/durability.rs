@@ -2,6 +2,7 @@
 //! fail. Failures at each single step are in `disk_failures`, power cuts in `power_cut`.
 
 use super::harness::{Client, Folder, Reply, TestServer, file_config, wait_until};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use s3pail::config::{Config, Location};
 use s3pail::model::keys;
 use s3pail::storage::fault::{DiskFaults, DiskStep};
@@ -451,14 +452,11 @@ fn a_flipped_bit_in_any_file_makes_neither_other_bytes_nor_an_absent_object() {
     assert!(flips > 40, "{flips}");
 }
 
-/// CC-11, CR-09: a sync that takes long holds up those who wait for it and nobody else.
-#[test]
-fn a_sync_that_hangs_holds_up_no_reader() {
-    let (server, faults) = server(SyncMode::Strict);
-    server.put("/abc/small", b"small").expect(200);
-    server.put("/abc/large", &[1; 50_000]).expect(200);
-    let (entered, entries) = crossbeam_channel::bounded(100);
-    let (release, released) = crossbeam_channel::bounded::<()>(0);
+/// Lets every sync of a file hang until the second of what is returned is dropped; from the first comes a word for
+/// each that has begun.
+fn hang_syncs(faults: &DiskFaults) -> (Receiver<()>, Sender<()>) {
+    let (entered, entries) = bounded(100);
+    let (release, released) = bounded::<()>(0);
     faults.watch(move |step| {
         if matches!(step, DiskStep::SyncFile(_)) {
             let _ = entered.send(());
@@ -467,6 +465,16 @@ fn a_sync_that_hangs_holds_up_no_reader() {
         }
         Ok(())
     });
+    (entries, release)
+}
+
+/// CC-11, CR-09: a sync that takes long holds up those who wait for it and nobody else.
+#[test]
+fn a_sync_that_hangs_holds_up_no_reader() {
+    let (server, faults) = server(SyncMode::Strict);
+    server.put("/abc/small", b"small").expect(200);
+    server.put("/abc/large", &[1; 50_000]).expect(200);
+    let (entries, release) = hang_syncs(&faults);
     std::thread::scope(|scope| {
         let writer = Client::new(server.address(), Some(("accessKey1", "verySecretKey1")));
         let write = scope.spawn(move || writer.put("/abc/small", b"new").expect(200));
@@ -506,16 +514,7 @@ fn an_abort_and_a_completion_do_not_both_happen_while_one_of_them_hangs() {
             let listed = server.get("/abc").expect(200).elements("Key").contains(&key);
             assert_eq!((status == 200, listed), (there, there), "{key}: {status}");
         };
-        let (entered, entries) = crossbeam_channel::bounded(100);
-        let (release, released) = crossbeam_channel::bounded::<()>(0);
-        faults.watch(move |step| {
-            if matches!(step, DiskStep::SyncFile(_)) {
-                let _ = entered.send(());
-                // Until the other end is dropped.
-                let _ = released.recv();
-            }
-            Ok(())
-        });
+        let (entries, release) = hang_syncs(&faults);
         let statuses = std::thread::scope(|scope| {
             let first = scope.spawn(|| send(completes_first));
             entries.recv().unwrap();
